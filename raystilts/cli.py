@@ -1,0 +1,305 @@
+"""The command line: raystilts VERB ..."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from raystilts import __version__, data, languages, tasks
+from raystilts.errors import UserError
+from raystilts.store import Store, owner
+from raystilts.study import ROLES, Plan, Study, make_plan
+
+EPILOGUES = {
+    "tasks": "example: raystilts tasks xnli --data ../shared/data",
+    "plan": "example: raystilts plan experiments/quickstart.py --json",
+    "run": "example: raystilts run experiments/laptop.py:smoke --data DATA --encoders ENCODERS --store runs/smoke",
+    "status": "example: raystilts status experiments/quickstart.py",
+    "report": "example: raystilts report experiments/quickstart.py --out report",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb. Returns the exit code: 0 done, 1 some stages failed, 2 bad input, 130 interrupted."""
+    options = parser().parse_args(arguments)
+    try:
+        code: int = options.verb(options)
+    except UserError as error:
+        print(f"raystilts: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("raystilts: interrupted; run the same command again to continue.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """All verbs and flags. Flags say where and how; what is run is the experiment's business."""
+    top = argparse.ArgumentParser(
+        prog="raystilts",
+        description="Intermediate-task transfer sweeps on Ray, and the statistics that say which of their gains are real.",
+    )
+    top.add_argument("--version", action="version", version=f"raystilts {__version__}")
+    verbs = top.add_subparsers(required=True, metavar="VERB")
+
+    def verb(name: str, what: str, function: object) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=what, description=what, epilog=EPILOGUES[name])
+        added.set_defaults(verb=function)
+        return added
+
+    added = verb("tasks", "List the tasks, or show one with an example of each split that is at hand.", show_tasks)
+    added.add_argument("name", nargs="?", help="a task's name")
+    added.add_argument("--data", type=Path, metavar="DIR", help="folder with data in its original formats (default: the Hub)")
+    added.add_argument("--json", action="store_true", help="print JSON")
+
+    for name, what, function in (
+        ("plan", "Show which stages a study consists of, which are done, and what sharing saves.", show_plan),
+        ("run", "Run what is missing of a study, then write its report. The same command continues an interrupted run.", run),
+        ("status", "Show how far a study is, also while it runs.", show_status),
+        ("report", "Write the report of a study from what is in its store.", report),
+    ):
+        added = verb(name, what, function)
+        added.add_argument("experiment", metavar="EXPERIMENT", help="FILE.py or FILE.py:FUNCTION; the function (default: study) returns a Study")
+        added.add_argument("--store", type=Path, metavar="DIR", help="folder of finished stages (default: runs/NAME-OF-STUDY)")
+        added.add_argument("--data", type=Path, metavar="DIR", help="folder with data in its original formats (default: the Hub)")
+        added.add_argument("--encoders", type=Path, metavar="DIR", help="folder that holds the encoder folders (default: the current one)")
+        if name in ("plan", "status"):
+            added.add_argument("--json", action="store_true", help="print JSON")
+        if name in ("run", "report"):
+            added.add_argument("--out", type=Path, metavar="DIR", help="folder for the report (default: STORE/report)")
+        if name == "run":
+            add_run_flags(added)
+    return top
+
+
+def add_run_flags(added: argparse.ArgumentParser) -> None:
+    """Flags that say how a plan runs."""
+    added.add_argument("--workers", type=positive, default=1, metavar="N", help="processes per fine-tuning (default: 1)")
+    added.add_argument("--cpus-per-worker", type=positive, default=1, metavar="N", help="CPUs, and threads, of a process (default: 1)")
+    added.add_argument("--gpus-per-worker", type=share, default=0.0, metavar="X", help="GPUs of a process; a fraction shares one (default: 0)")
+    added.add_argument("--max-concurrent", type=positive, metavar="N", help="stages at the same time (default: what fits)")
+    added.add_argument("--address", metavar="ADDRESS", help="join this Ray cluster, such as auto (default: start Ray on this machine)")
+    added.add_argument("--in-process", action="store_true", help="run the stages one after the other in this process, without Ray")
+    added.add_argument("-v", "--verbose", action="store_true", help="show Ray's own messages")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """A number of GPUs: whole, or a fraction below 1."""
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
+    if not (0 <= number < 1 or number.is_integer()):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor a fraction below 1")
+    return number
+
+
+def load_study(experiment: str) -> Study:
+    """The Study that `FILE.py[:FUNCTION]` returns. The file is executed: run only experiments that you trust."""
+    name, _, function = experiment.partition(":")
+    path, function = Path(name), function or "study"
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such experiment file; name an existing one, such as experiments/quickstart.py.")
+    spec = importlib.util.spec_from_file_location(f"raystilts_experiment_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path}: an experiment is a Python file whose name ends in .py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path}: cannot be executed ({type(error).__name__}: {error}); correct the file.") from error
+    make = getattr(module, function, None)
+    if not callable(make):
+        raise UserError(f"{path}: it has no function {function}(); define one that returns a raystilts.study.Study.")
+    found = make()
+    if not isinstance(found, Study):
+        raise UserError(f"{path}: {function}() returns {type(found).__name__}; it must return a raystilts.study.Study.")
+    return found
+
+
+def planned(options: argparse.Namespace) -> tuple[Plan, Store]:
+    """The plan of the command's experiment, and its store."""
+    study = load_study(options.experiment)
+    if options.data is not None and not options.data.is_dir():
+        raise UserError(f"{options.data}: there is no such folder; --data names a folder with the data files.")
+    return make_plan(study, options.data, options.encoders), Store(options.store or Path("runs") / study.name)
+
+
+def show_tasks(options: argparse.Namespace) -> int:
+    """Verb tasks."""
+    if options.name:
+        return show_task(options)
+    rows = [
+        {
+            "name": task.name,
+            "kind": task.kind,
+            "metric": task.metric,
+            "languages": list(task.languages),
+            "low_resource": [code for code in task.languages if code in languages.LANGUAGES and languages.low_resource(languages.LANGUAGES[code])],
+            "trained_on": task.trained_on or (task.name if task.train else None),
+            "citation": task.citation,
+            "licence": task.licence,
+        }
+        for task in tasks.TASKS.values()
+    ]
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    print(f"{'name':12} {'kind':15} {'metric':19} {'trained on':12} {'languages':>9} {'low-resource':>12}")
+    for row in rows:
+        print(f"{row['name']:12} {row['kind']:15} {row['metric']:19} {row['trained_on'] or '-':12} {len(row['languages']):9} {len(row['low_resource']):12}")
+    return 0
+
+
+def show_task(options: argparse.Namespace) -> int:
+    """Verb tasks NAME: the facts, and the first example of each split that is at hand."""
+    task = tasks.find(options.name)
+    facts = {"name": task.name, "kind": task.kind, "metric": task.metric, "labels": task.labels, "languages": task.languages}
+    facts |= {"trained_on": task.trained_on or None, "citation": task.citation, "licence": task.licence}
+    splits = {}
+    for split, source in (("train", task.train), ("dev", task.dev), ("test", task.test)):
+        if source is None:
+            continue
+        found = {}
+        for language in task.languages if split == "test" else ("en",):
+            try:
+                examples = data.examples(task, split, language, options.data)
+            except UserError as error:
+                found[language] = {"missing": str(error)}
+            else:
+                found[language] = {"examples": len(examples), "first": {"texts": examples[0].texts, "label": examples[0].label}}
+        splits[split] = found
+    if options.json:
+        print(json.dumps(facts | {"splits": splits}, indent=1, ensure_ascii=False))
+        return 0
+    for name, value in facts.items():
+        print(f"{name:12} {', '.join(value) if isinstance(value, tuple) else value or '-'}")
+    for split, by_language in splits.items():
+        for language, known in by_language.items():
+            print(f"{split:5} {language:4} {known.get('missing') or str(known['examples']) + ' examples; ' + json.dumps(known['first'], ensure_ascii=False)}")
+    return 0
+
+
+def show_plan(options: argparse.Namespace) -> int:
+    """Verb plan."""
+    plan, store = planned(options)
+    if options.json:
+        print(json.dumps(plan_rows(plan, store), indent=1, ensure_ascii=False))
+        return 0
+    print_plan(plan, store)
+    return 0
+
+
+def plan_rows(plan: Plan, store: Store) -> list[dict[str, object]]:
+    """The plan's stages, parents first."""
+    return [
+        {
+            "key": key,
+            "role": plan.roles[key],
+            "label": plan.label(key),
+            "phase": stage.phase,
+            "encoder": plan.encoders[key],
+            "task": stage.task.name if stage.task else None,
+            "seed": stage.seed,
+            "parent": stage.parent.key if stage.parent else None,
+            "done": store.has(key),
+        }
+        for key, stage in plan.stages.items()
+    ]
+
+
+def print_plan(plan: Plan, store: Store) -> None:
+    """A table: per role the stages, what is done, and what a sweep without sharing would have run."""
+    study = plan.study
+    print(f"{study.name}: {study.question}")
+    arms = len(study.intermediates) + 1
+    print(
+        f"{len(study.encoders)} encoders x {arms} intermediates (with none) x {len(study.targets)} targets x {len(study.seeds)} seeds"
+        f" = {len(plan.cells)} runs; store: {store.root}"
+    )
+    print(f"{'':14}{'stages':>8}{'done':>8}{'to run':>8}{'unshared':>10}")
+    total = [0, 0, 0, 0]
+    for role in ROLES:
+        keys = [key for key in plan.stages if plan.roles[key] == role]
+        done = sum(store.has(key) for key in keys)
+        row = [len(keys), done, len(keys) - done, plan.unshared[role]]
+        total = [a + b for a, b in zip(total, row, strict=True)]
+        print(f"{role:14}{row[0]:8}{row[1]:8}{row[2]:8}{row[3]:10}")
+    print(f"{'all':14}{total[0]:8}{total[1]:8}{total[2]:8}{total[3]:10}")
+    for cell in plan.cells:
+        if cell.same_data and cell.seed == study.seeds[0]:
+            print(f"note: {cell.intermediate} -> {cell.target} trains on the same data twice ({cell.encoder}).")
+
+
+def show_status(options: argparse.Namespace) -> int:
+    """Verb status."""
+    plan, store = planned(options)
+    rows = plan_rows(plan, store)
+    failures = {key: store.failure(key) for key in plan.stages if store.failure(key) and not store.has(key)}
+    if options.json:
+        print(json.dumps({"study": plan.study.name, "stages": rows, "failures": failures}, indent=1, ensure_ascii=False))
+        return 0
+    print_plan(plan, store)
+    for key, text in failures.items():
+        print(f"failed: {plan.label(key)} ({key})\n  {text.strip().splitlines()[-1]}")
+    missing = [plan.label(row["key"]) for row in rows if not row["done"]]  # type: ignore[arg-type]
+    print(f"next: {'; '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}" if missing else "all stages are done.")
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Verb run."""
+    from raystilts import sweep  # noqa: PLC0415  imports Ray and torch only when something is to be run
+    from raystilts.execute import Site  # noqa: PLC0415
+
+    plan, store = planned(options)
+    store.prepare()
+    store.clear_partial()
+    print_plan(plan, store)
+    site = Site(
+        store, owner(), options.data and options.data.resolve(), options.encoders and options.encoders.resolve(),
+        options.workers, options.cpus_per_worker, options.gpus_per_worker,
+    )  # fmt: skip
+    missing = [key for key in plan.stages if not store.has(key)]
+    if not missing:
+        print("nothing to run: all stages are in the store.")
+    elif options.in_process:
+        sweep.run_in_process(plan, site)
+    else:
+        sweep.run_on_ray(plan, site, sweep.Cluster(options.address, options.max_concurrent, options.verbose))
+    code = report(options)
+    return 1 if any(not store.has(key) for key in plan.stages) else code
+
+
+def report(options: argparse.Namespace) -> int:
+    """Verb report."""
+    from raystilts import results  # noqa: PLC0415
+
+    plan, store = planned(options)
+    out = options.out or store.root / "report"
+    lines = results.write(plan, store, out, options.experiment)
+    print("\n".join(lines))
+    print(f"report: {out / 'report.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

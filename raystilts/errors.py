@@ -1,0 +1,17 @@
+"""The one error that is meant for users."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """One clear sentence (what, where, what to do). The command line prints it and exits with code 2."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Ends a sentence about an unknown `name`: the nearest known one, or all of them where none is near."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"

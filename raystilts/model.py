@@ -1,0 +1,280 @@
+"""An encoder with one head; vocabulary compaction; reading and writing (safetensors only, never remote code).
+
+A checkpoint does not repeat the root encoder's embedding matrix. It holds the other weights, the head, and the rows of the embedding
+matrix that training has touched since the root: of XLM-R's 250,002 rows a study touches a fraction. Training holds only the rows of
+its own data (embeddings have no weight decay, so a row without a token would not have changed): the same losses with a fraction of the
+parameters, optimiser state and gradient traffic.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raystilts.errors import UserError
+from raystilts.stage import Encoder, Pooling
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+WEIGHTS = "model.safetensors"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "sentencepiece.bpe.model")
+
+
+def encoder_folder(encoder: Encoder, encoders_dir: Path | None) -> Path | None:
+    """The encoder's folder below `--encoders`; None for one of the Hub. Raises UserError where there is none that can be loaded."""
+    if not encoder.folder:
+        return None
+    folder = (encoders_dir or Path()) / encoder.folder
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"encoder {encoder.name!r}: {folder} has no config.json; put a Hugging Face encoder folder there or name its parent with --encoders."
+        )
+    if not list(folder.glob("*.safetensors")):
+        raise UserError(f"encoder {encoder.name!r}: {folder} has no *.safetensors; other weight formats are not loaded.")
+    return folder
+
+
+def encoder_identity(encoder: Encoder, encoders_dir: Path | None) -> str:
+    """What an encoder is, whatever it is called and wherever it lies: the hash of its files, or its Hub id and revision."""
+    folder = encoder_folder(encoder, encoders_dir)
+    if folder is None:
+        if not (encoder.hub and encoder.revision):
+            raise UserError(f"encoder {encoder.name!r}: name a folder, or a Hub id and the revision (commit) to pin it to.")
+        return f"hub:{encoder.hub}@{encoder.revision}"
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.name in ("config.json", *TOKENIZER_FILES) or path.suffix == ".safetensors":
+            stat = path.stat()
+            digest.update(f"{path.name} {_file_hash(path, stat.st_size, stat.st_mtime_ns)}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+@lru_cache(maxsize=64)
+def _file_hash(path: Path, size: int, mtime: int) -> str:  # noqa: ARG001  size and mtime make a changed file another key
+    from raystilts.store import sha256  # noqa: PLC0415
+
+    return sha256(path)
+
+
+@dataclass(frozen=True)
+class Root:
+    """Where a lineage's root encoder is loaded from: a folder, or a Hub id and its revision."""
+
+    source: str
+    revision: str | None = None
+
+
+def _transformers() -> Any:  # noqa: ANN401  it is untyped
+    """transformers without its progress bars and advice."""
+    import transformers  # noqa: PLC0415
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return transformers
+
+
+@lru_cache(maxsize=2)
+def load_root(root: Root) -> Any:  # noqa: ANN401  transformers is untyped
+    """The root encoder, loaded once per process; never changed (`Model` copies what it trains)."""
+    encoder = _transformers().AutoModel.from_pretrained(
+        root.source, revision=root.revision or "main", use_safetensors=True, trust_remote_code=False, dtype="float32"
+    )
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None  # heads here pool for themselves; an unused layer would only wait for gradients
+    return encoder.eval()
+
+
+@lru_cache(maxsize=2)
+def load_tokenizer(root: Root) -> Any:  # noqa: ANN401
+    """The root encoder's tokenizer, loaded once per process."""
+    tokenizer = _transformers().AutoTokenizer.from_pretrained(root.source, revision=root.revision or "main", trust_remote_code=False)
+    if not tokenizer.is_fast:
+        raise UserError(f"{root.source}: its tokenizer has no fast (Rust) version, which is needed to align words with pieces.")
+    return tokenizer
+
+
+@dataclass
+class Model:
+    """A trainable encoder over the embedding rows `rows`, and its head.
+
+    encoder: a transformers encoder whose embedding matrix has len(rows) rows.
+    head: linear layer [hidden_size, num_labels]; None for ranking and retrieval.
+    rows: [len(rows)] sorted piece ids that the matrix holds; index: [vocab_size] piece id -> row (-1 where absent).
+    """
+
+    encoder: nn.Module
+    head: nn.Module | None
+    rows: Tensor
+    index: Tensor
+    touched: Tensor  # rows that differ from the root's, before this model's own training
+
+    def compact(self, pieces: Tensor) -> Tensor:
+        """Piece ids -> row numbers, any shape."""
+        return self.index[pieces]
+
+
+def build(root: Root, checkpoint: Path | None, pieces: Iterable[int] | None, num_labels: int | None, seed: int | None, keep_head: bool) -> Model:
+    """The model that a stage works on: the root's weights, the checkpoint's above them, and a head.
+
+    pieces: piece ids that will occur (None: all, without compaction). num_labels: a head with that many outputs (None: no head).
+    seed: of a new head's initial weights; keep_head: take the checkpoint's head instead (evaluation).
+    """
+    import torch  # noqa: PLC0415
+    from safetensors.torch import load_file  # noqa: PLC0415
+    from torch import nn  # noqa: PLC0415
+
+    base = load_root(root)
+    full = base.get_input_embeddings().weight
+    saved = load_file(checkpoint / WEIGHTS) if checkpoint else {}
+    touched = saved.pop("embedding.rows", torch.empty(0, dtype=torch.long))
+    values = saved.pop("embedding.values", None)
+    rows = torch.arange(len(full)) if pieces is None else _rows(pieces, base.config.pad_token_id, len(full))
+    matrix = full.detach()[rows].clone()
+    if values is not None:
+        inside, place = _positions(touched, rows)
+        matrix[place] = values[inside]
+    # deepcopy takes the memo's value for the full matrix instead of copying it
+    encoder = copy.deepcopy(base, {id(full): nn.Parameter(matrix)})
+    encoder.get_input_embeddings().num_embeddings = len(rows)
+    body = {name.removeprefix("encoder."): value for name, value in saved.items() if name.startswith("encoder.")}
+    if body:
+        _load_body(encoder, body, checkpoint)
+    head = None
+    if num_labels is not None:
+        head = nn.Linear(base.config.hidden_size, num_labels)
+        if keep_head:
+            head.load_state_dict({name.removeprefix("head."): value for name, value in saved.items() if name.startswith("head.")})
+        else:
+            generator = torch.Generator().manual_seed(seed or 0)
+            with torch.no_grad():
+                head.weight.normal_(0.0, getattr(base.config, "initializer_range", 0.02), generator=generator)
+                head.bias.zero_()
+    index = torch.full((len(full),), -1, dtype=torch.long)
+    index[rows] = torch.arange(len(rows))
+    return Model(encoder, head, rows, index, touched)
+
+
+def _rows(pieces: Iterable[int], pad: int, vocab_size: int) -> Tensor:
+    """Sorted distinct piece ids. All up to the padding id are kept: encoders count positions from it, so it must keep its number."""
+    import torch  # noqa: PLC0415
+
+    found = torch.zeros(vocab_size, dtype=torch.bool)
+    found[: pad + 1] = True
+    found[torch.as_tensor(list(pieces), dtype=torch.long)] = True
+    return found.nonzero().squeeze(1)
+
+
+def _positions(touched: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Places within `touched` and within `rows` of the ids that both (sorted) hold."""
+    import torch  # noqa: PLC0415
+
+    place = torch.searchsorted(rows, touched).clamp(max=len(rows) - 1)
+    inside = (rows[place] == touched).nonzero().squeeze(1)
+    return inside, place[inside]
+
+
+def _load_body(encoder: nn.Module, body: dict[str, Tensor], checkpoint: Path | None) -> None:
+    missing, unexpected = encoder.load_state_dict(body, strict=False)
+    wanted = {_embedding_name(encoder)}
+    if set(missing) - wanted or unexpected:
+        raise UserError(f"{checkpoint}: its weights do not fit the encoder; delete the folder and run again.")
+
+
+def _embedding_name(encoder: Any) -> str:  # noqa: ANN401
+    matrix = encoder.get_input_embeddings().weight
+    return next(name for name, parameter in encoder.named_parameters() if parameter is matrix)
+
+
+def save(model: Model, folder: Path, root: Root, checkpoint: Path | None) -> None:
+    """Write a checkpoint: body, head and every embedding row that differs from the root's (see the module's text)."""
+    import torch  # noqa: PLC0415
+    from safetensors.torch import load_file, save_file  # noqa: PLC0415
+
+    embedding = _embedding_name(model.encoder)
+    tensors = {f"encoder.{name}": value for name, value in model.encoder.state_dict().items() if name != embedding}
+    if model.head is not None:
+        tensors |= {f"head.{name}": value for name, value in model.head.state_dict().items()}
+    matrix = model.encoder.get_input_embeddings().weight.detach()  # type: ignore[operator]
+    rows, values = model.rows, matrix.cpu()
+    if checkpoint and len(model.touched):
+        before = load_file(checkpoint / WEIGHTS)["embedding.values"]
+        kept = torch.isin(model.touched, rows, invert=True)
+        rows, values = torch.cat([rows, model.touched[kept]]), torch.cat([values, before[kept]])
+        order = rows.argsort()
+        rows, values = rows[order], values[order]
+    same = load_root(root).get_input_embeddings().weight.detach()[rows].eq(values).all(1)
+    tensors |= {"embedding.rows": rows[~same], "embedding.values": values[~same]}
+    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, folder / WEIGHTS)
+
+
+def num_parameters(root: Root) -> int:
+    """Parameters of the whole root encoder, embedding matrix included."""
+    return sum(parameter.numel() for parameter in load_root(root).parameters())
+
+
+def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
+    """[batch, length, hidden], [batch, length] -> [batch, hidden]: the first token's state, or the mean over the mask."""
+    if pooling == "first":
+        return states[:, 0]
+    weight = mask.to(states.dtype).unsqueeze(-1)
+    return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def initialise(folder: Path, texts: Iterable[str], architecture: Any, seed: int) -> None:  # noqa: ANN401
+    """Write a randomly initialised encoder of XLM-R's architecture with a unigram tokenizer trained on `texts`."""
+    import torch  # noqa: PLC0415
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers  # noqa: PLC0415
+
+    transformers = _transformers()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]  # XLM-R's numbers for the first four
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
+    trainer = trainers.UnigramTrainer(vocab_size=architecture.vocab_size, special_tokens=special, unk_token="<unk>", show_progress=False)  # noqa: S106
+    tokenizer.train_from_iterator(texts, trainer)
+    ids = [(token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=ids)
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        cls_token="<s>",
+        eos_token="</s>",
+        sep_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+        model_max_length=architecture.max_length,
+    )
+    config = transformers.XLMRobertaConfig(
+        vocab_size=len(fast),
+        hidden_size=architecture.hidden_size,
+        num_hidden_layers=architecture.num_layers,
+        num_attention_heads=architecture.num_heads,
+        intermediate_size=architecture.intermediate_size,
+        max_position_embeddings=architecture.max_length + 2,  # XLM-R counts positions from padding_idx + 1
+        hidden_dropout_prob=architecture.dropout,
+        attention_probs_dropout_prob=architecture.dropout,
+        type_vocab_size=1,
+        bos_token_id=0,
+        pad_token_id=1,
+        eos_token_id=2,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = transformers.XLMRobertaModel(config, add_pooling_layer=False)
+    encoder.save_pretrained(folder)
+    fast.save_pretrained(folder)
+
+
+def describe(root: Root) -> dict[str, Any]:
+    """Facts of the root encoder for stage.json."""
+    config = load_root(root).config
+    return {"architecture": config.model_type, "layers": config.num_hidden_layers, "hidden_size": config.hidden_size, "num_parameters": num_parameters(root)}

@@ -1,0 +1,155 @@
+"""Identity: what a stage is, and the key that follows from it.
+
+A key holds what changes the result (recipe, data, encoder, seed, parent) and nothing about where or how it runs (paths,
+workers, devices, names), so what several cells of a study or several studies share has one key and is done once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from raystilts.task import Task
+
+SCHEMA = 1
+"""Bumped by hand whenever the code changes what a stage with an unchanged description computes."""
+
+KEY_LENGTH = 20  # hexadecimal digits, 80 bits: a collision among a million stages has probability below 1e-12
+
+Phase = Literal["initialise", "train", "evaluate"]
+Pooling = Literal["first", "mean"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained; names as in Hugging Face. Every field is part of a stage's identity.
+
+    The global batch is cut into micro-batches of `micro_batch_size` examples, whose dropout masks are functions of seed, step and
+    position: they come out the same whether one worker computes them all or several share them.
+    """
+
+    learning_rate: float = 2e-5
+    head_learning_rate: float | None = None  # None: the same; small encoders need a larger one
+    num_epochs: int = 3
+    num_steps: int | None = None  # overrides num_epochs
+    batch_size: int = 32  # examples a step, over all workers
+    micro_batch_size: int = 16
+    max_length: int = 128  # tokens; longer pairs are truncated, longer word lists are split into windows
+    warmup_ratio: float = 0.1  # share of the steps with a linearly rising rate, before it falls linearly to 0
+    weight_decay: float = 0.0  # of matrices; never of embeddings, biases and layer norms
+    max_grad_norm: float = 1.0
+    dropout: float | None = None  # None: the encoder's own
+    pooling: Pooling = "first"  # what a classification head reads: the first token's state or the mean of all
+    temperature: float = 0.05  # ranking: cosines are divided by it
+    max_examples: int | None = None  # train on that many examples, the ones with the smallest hash of their id
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A randomly initialised encoder of XLM-R's architecture, with a unigram tokenizer trained on the texts of `texts`."""
+
+    num_layers: int
+    hidden_size: int
+    num_heads: int
+    intermediate_size: int
+    vocab_size: int
+    max_length: int = 128
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A pretrained encoder: a folder below `--encoders`, a pinned Hub model, or an architecture to initialise.
+
+    `pretraining` (task, recipe) steps are done once, with the seed `pretraining_seed`, before the study's own stages: like any published
+    encoder it is one draw, and what a study then says is said given this draw.
+    """
+
+    name: str
+    folder: str = ""
+    hub: str = ""
+    revision: str = ""
+    architecture: Architecture | None = None
+    texts: Task | None = None  # with `architecture`: what its tokenizer is trained on
+    pretraining: tuple[tuple[Task, Recipe], ...] = ()
+    pretraining_seed: int = 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One unit of work: initialise an encoder, fine-tune on a task, or evaluate a model on a task's languages.
+
+    encoder: identity of the encoder at the root (hash of its files, or Hub id and revision); empty below an `initialise` stage.
+    data: (split/language, identity) of everything that is read.
+    """
+
+    phase: Phase
+    task: Task | None
+    data: tuple[tuple[str, str], ...]
+    seed: int | None = None
+    recipe: Recipe | None = None
+    architecture: Architecture | None = None
+    encoder: str = ""
+    parent: Stage | None = None
+
+    @cached_property
+    def key(self) -> str:
+        """Hexadecimal digest of everything that changes the result."""
+        task = self.task
+        facts: dict[str, object] = {"kind": task.kind, "labels": task.labels, "metric": task.metric} if task else {}
+        if task and task.kind == "retrieval":
+            facts["layer"] = task.layer
+        return fingerprint(
+            {
+                "schema": SCHEMA,
+                "phase": self.phase,
+                "task": facts,
+                "data": sorted(self.data),
+                "seed": self.seed,
+                "recipe": self.recipe,
+                "architecture": self.architecture,
+                "encoder": self.encoder,
+                "parent": self.parent.key if self.parent else None,
+            }
+        )
+
+    @property
+    def lineage(self) -> tuple[Stage, ...]:
+        """This stage's ancestors, the oldest first, and itself."""
+        return (*(self.parent.lineage if self.parent else ()), self)
+
+    @property
+    def slug(self) -> str:
+        """A short name for people: `train kind s2`. Not an identity."""
+        parts = [self.phase, self.task.name if self.task else "", "" if self.seed is None else f"s{self.seed}"]
+        return " ".join(part for part in parts if part)
+
+
+def fingerprint(value: object) -> str:
+    """Hash of a value with a stable form (None, bool, int, float, str, tuples, lists, string-keyed dicts, dataclasses of those).
+
+    Raises TypeError on everything else: an identity must not depend on a memory address or on the order of a set.
+    """
+    text = json.dumps(_stable(value), sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def _stable(value: object) -> object:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return {"float": value.hex()}  # 1.0 and 1 are different recipes; hex is exact
+    if isinstance(value, tuple | list):
+        return [_stable(item) for item in value]
+    if isinstance(value, dict):
+        if not all(isinstance(name, str) for name in value):
+            raise TypeError(f"no stable form for a dict with keys that are not strings: {value!r}")
+        return {name: _stable(item) for name, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: _stable(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {type(value).__name__: fields}
+    raise TypeError(f"no stable form for {type(value).__name__}: {value!r}")
