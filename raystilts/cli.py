@@ -285,20 +285,31 @@ def run(options: argparse.Namespace) -> int:
         sweep.run_in_process(plan, site)
     else:
         sweep.run_on_ray(plan, site, sweep.Cluster(options.address, options.max_concurrent, options.verbose))
-    code = report(options)
-    return 1 if any(not store.has(key) for key in plan.stages) else code
+    write_report(plan, store, options)
+    return 1 if any(not store.has(key) for key in plan.stages) else 0
 
 
 def report(options: argparse.Namespace) -> int:
     """Verb report."""
-    from raystilts import results  # noqa: PLC0415
-
     plan, store = planned(options)
+    write_report(plan, store, options)
+    return 0
+
+
+def write_report(plan: Plan, store: Store, options: argparse.Namespace) -> None:
+    """Write the report of what is in the store; print the verdicts and where the report lies."""
+    from raystilts import results  # noqa: PLC0415  imports the statistics, which take a second
+
     out = options.out or store.root / "report"
-    lines = results.write(plan, store, out, options.experiment)
+    lines = results.write(plan, store, out, command(options))
     print("\n".join(lines))
     print(f"report: {out / 'report.html'}")
-    return 0
+
+
+def command(options: argparse.Namespace) -> str:
+    """The command that makes this study and its report."""
+    flags = [f"--{name} {value}" for name in ("data", "encoders", "store") if (value := getattr(options, name))]
+    return " ".join(["raystilts run", options.experiment, *flags])
 
 
 if __name__ == "__main__":

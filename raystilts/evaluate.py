@@ -6,7 +6,7 @@ metric, by whose sums every score is computed. All languages go through the mode
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,6 @@ from raystilts.task import ENGLISH, Example, Task
 
 TOKEN_BUDGET = 8192
 PREDICTIONS = "predictions"
-
-
-def label_names(task: Task, training: Iterable[Example]) -> tuple[str, ...]:
-    """The task's labels; where it declares none, those of its training data, sorted."""
-    if task.labels or task.kind in {"ranking", "retrieval"}:
-        return task.labels
-    found: set[str] = set()
-    for example in training:
-        found.update([example.label] if isinstance(example.label, str) else example.label or ())
-    return tuple(sorted(found))
 
 
 def evaluate(stage: Stage, root: Root, checkpoint: Path | None, labels: Sequence[str], data_dir: Path | None, folder: Path, device: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 POOL_BATCHES = 32  # batches whose items are sorted by length together; composition stays random across pools
+IGNORED = -100  # torch's number for "no loss here"
 CACHED = 12  # tokenised sets that a process keeps
 
 
@@ -42,7 +43,7 @@ class Item:
 def encode(task: Task, labels: Sequence[str], examples: Sequence[Example], tokenizer: Any, max_length: int) -> list[Item]:  # noqa: ANN401
     """The items of all the examples, in their order; no word of a tagging example is dropped.
 
-    A label that is not in `labels` is an error of the caller: readers have checked them.
+    A gold label outside `labels` (a category that only dev has) gets the number that losses ignore; it can never be predicted.
     """
     number = {label: i for i, label in enumerate(labels)}
     if task.kind == "tagging":
@@ -50,7 +51,7 @@ def encode(task: Task, labels: Sequence[str], examples: Sequence[Example], token
     if task.kind == "classification":
         pairs = [example.texts[1] for example in examples] if examples and len(examples[0].texts) > 1 else None
         encoded = tokenizer([example.texts[0] for example in examples], pairs, truncation=True, max_length=max_length)["input_ids"]
-        return [Item(i, encoded[i], [], [], 0, number[str(example.label)], []) for i, example in enumerate(examples)]
+        return [Item(i, encoded[i], [], [], 0, number.get(str(example.label), IGNORED), []) for i, example in enumerate(examples)]
     sides = [tokenizer([example.texts[side] for example in examples], truncation=True, max_length=max_length)["input_ids"] for side in (0, 1)]
     return [Item(i, sides[0][i], sides[1][i], [], 0, 0, []) for i in range(len(examples))]
 
@@ -63,7 +64,7 @@ def _windows(examples: Sequence[Example], number: dict[str, int], tokenizer: Any
         of_word: list[list[int]] = [[] for _ in example.texts]
         for piece, word in zip(encoded["input_ids"][i], encoded.word_ids(i), strict=True):
             of_word[word].append(piece)
-        tags = [number[tag] for tag in example.label or ()]
+        tags = [number.get(tag, IGNORED) for tag in example.label or ()]
         first, pieces, words = 0, [start], []
         for n, found in enumerate(of_word):
             kept = found[:room] or [tokenizer.unk_token_id]  # a word of nothing but ignored characters still gets a prediction

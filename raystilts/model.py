@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -214,6 +215,18 @@ def save(model: Model, folder: Path, root: Root, checkpoint: Path | None) -> Non
     save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, folder / WEIGHTS)
 
 
+def _settled(learned: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Pieces whose scores are a function of the texts.
+
+    The trainer's order changes from run to run. With it change the scores' last digits, and which of the characters that it had dropped
+    and puts back gets which score: it hands out the lowest score, that plus 0.0001, and so on. Here they all get the lowest.
+    """
+    lowest = min(score for _, score in learned)
+    steps = [(score - lowest) / 1e-4 for _, score in learned]
+    handed_out = [len(piece) == 1 and abs(step - round(step)) < 1e-3 for (piece, _), step in zip(learned, steps, strict=True)]
+    return [(piece, round(lowest if given else score, 6)) for (piece, score), given in zip(learned, handed_out, strict=True)]
+
+
 def num_parameters(root: Root) -> int:
     """Parameters of the whole root encoder, embedding matrix included."""
     return sum(parameter.numel() for parameter in load_root(root).parameters())
@@ -240,6 +253,9 @@ def initialise(folder: Path, texts: Iterable[str], architecture: Any, seed: int)
     tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
     trainer = trainers.UnigramTrainer(vocab_size=architecture.vocab_size, special_tokens=special, unk_token="<unk>", show_progress=False)  # noqa: S106
     tokenizer.train_from_iterator(texts, trainer)
+    learned = json.loads(tokenizer.to_str())["model"]["vocab"][len(special) :]
+    pieces = sorted(_settled(learned), key=lambda entry: (-entry[1], entry[0]))
+    tokenizer.model = models.Unigram([*((token, 0.0) for token in special), *pieces], unk_id=special.index("<unk>"), byte_fallback=False)
     ids = [(token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>")]
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=ids)
     fast = transformers.PreTrainedTokenizerFast(

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from raystilts import data, evaluate, features, model
+from raystilts import data, features, model
 from raystilts.features import Item
 from raystilts.model import Model, Root
 from raystilts.stage import Recipe, Stage
@@ -63,7 +63,7 @@ class Network(nn.Module):
         assert self.head is not None  # noqa: S101  for the type checker: only ranking has none
         read = states if self.kind == "tagging" else model.pool(states, pieces != pad, self.recipe.pooling)
         logits = self.head(self.dropout(read)).float()
-        return functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=-100, reduction="sum")
+        return functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=features.IGNORED, reduction="sum")
 
     def dropout(self, states: Tensor) -> Tensor:
         """The encoder's own hidden dropout, before the head."""
@@ -92,7 +92,7 @@ def train(stage: Stage, root: Root, checkpoint: Path | None, data_dir: Path | No
     assert recipe is not None  # noqa: S101
     tokenizer = model.load_tokenizer(root)
     examples = subset(data.examples(task, "train", ENGLISH, data_dir), recipe.max_examples)
-    labels = evaluate.label_names(task, examples)
+    labels = data.labels(task, data_dir)
     items = features.encode(task, labels, examples, tokenizer, recipe.max_length)
     num_labels = None if task.kind == "ranking" else len(labels)
     parts = model.build(root, checkpoint, features.pieces_of(items), num_labels, seed, keep_head=False)
@@ -173,7 +173,7 @@ def collate(task: Task, items: Sequence[Item], padding: int, device: torch.devic
     if task.kind == "ranking":
         second = features.pad([item.second for item in items], padding)
     if task.kind == "tagging":
-        labels = torch.full_like(pieces, -100)
+        labels = torch.full_like(pieces, features.IGNORED)
         for row, item in enumerate(items):
             labels[row, item.words] = torch.tensor(item.tags)
     return {"pieces": pieces.to(device), "second": second.to(device), "labels": labels.to(device), "pad": padding}

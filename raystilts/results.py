@@ -1,0 +1,222 @@
+"""From a plan and its store to the tables that the statistics read, and on to the report. Trains nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from raystilts import languages, stats
+from raystilts.errors import UserError
+from raystilts.metrics import METRICS
+from raystilts.report import LanguageFacts, Story, verdict_lines, write_report
+from raystilts.stage import fingerprint
+from raystilts.store import Store
+from raystilts.study import NONE, Cell, Plan, Study
+
+PREDICTIONS = "predictions"
+
+
+def write(plan: Plan, store: Store, out: Path, command: str) -> list[str]:
+    """Write the report of what the store holds of a plan into `out`; returns the verdicts as lines for a terminal.
+
+    Raises UserError where nothing has been evaluated yet.
+    """
+    runs, examples = runs_table(plan, store), examples_table(plan, store)
+    found = stats.analyse(runs, examples, analysis_plan(plan))
+    told = story(plan, store, command)
+    write_report(found, told, out)
+    return verdict_lines(found, told)
+
+
+def run_id(cell: Cell) -> str:
+    """A run's name in tables and findings: encoder/intermediate/target/seed."""
+    return "/".join((cell.encoder, cell.intermediate, cell.target, "untrained" if cell.seed is None else f"seed {cell.seed}"))
+
+
+def runs_table(plan: Plan, store: Store) -> pa.Table:
+    """One row per run of the study, also for those that are missing from the store (status)."""
+    rows = []
+    for cell in plan.cells:
+        done = store.has(cell.evaluation.key)
+        record = store.record(cell.evaluation.key)["result"] if done else {}
+        above = cell.evaluation.parent
+        trained = store.record(above.key)["result"] if above and store.has(above.key) else {}
+        rows.append(
+            {
+                "run_id": run_id(cell),
+                "encoder": cell.encoder,
+                "num_parameters": record.get("num_parameters"),
+                "intermediate": cell.intermediate,
+                "intermediate_run_id": cell.intermediate_stage.key if cell.intermediate_stage else None,
+                "target": cell.target,
+                "trained_on": _trained_on(cell),
+                "seed": cell.seed,
+                "dev_score": trained.get("dev_score"),
+                "status": "ok" if done else "missing",
+                "stage": cell.evaluation.key,
+            }
+        )
+    text, whole = pa.string(), pa.int64()
+    types = {"num_parameters": whole, "seed": whole, "dev_score": pa.float64()}
+    return pa.Table.from_pylist(rows, pa.schema([(name, types.get(name, text)) for name in rows[0]]))
+
+
+def _trained_on(cell: Cell) -> str | None:
+    trained = [stage for stage in cell.evaluation.lineage if stage.phase == "train" and stage.task]
+    return trained[-1].task.name if trained and trained[-1].task else None
+
+
+def examples_table(plan: Plan, store: Store) -> pa.Table:
+    """One row per run, language and example: the statistics, and codes of prediction and gold to compare them by."""
+    tables = [table for cell in plan.cells if store.has(cell.evaluation.key) for table in _of_cell(cell, store)]
+    if not tables:
+        raise UserError(f"{store.root}: nothing of study {plan.study.name!r} has been evaluated yet; run it first.")
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def _of_cell(cell: Cell, store: Store) -> Iterator[pa.Table]:
+    for language in cell.languages:
+        path = store.path(cell.evaluation.key) / PREDICTIONS / f"{language}.parquet"
+        try:
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise UserError(f"{path}: cannot be read ({error}); delete the folder {path.parent.parent} and run again.") from error
+        constant = {"run_id": run_id(cell), "language": language}
+        columns: dict[str, Any] = {name: pa.DictionaryArray.from_arrays(pa.array([0] * len(table), pa.int32()), [text]) for name, text in constant.items()}
+        columns |= {name: table[name] for name in table.column_names if name in {"example_id", "cluster_id"} or name[1:].isdigit()}
+        yield pa.table(columns | {"prediction_code": codes(table["prediction"]), "gold_code": codes(table["gold"])})
+
+
+def codes(values: pa.ChunkedArray) -> pa.Array:
+    """[n] texts, or lists of texts, -> [n] 64-bit numbers that are equal where the values are, in every process."""
+    flat = values.combine_chunks()
+    if pa.types.is_list(flat.type):
+        flat = pc.binary_join(flat, "\x1f")
+    encoded = flat.dictionary_encode()
+    numbers = [int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True) for text in encoded.dictionary.to_pylist()]
+    return pa.array(numbers, pa.int64()).take(encoded.indices)
+
+
+def analysis_plan(plan: Plan) -> stats.Plan:
+    """What the study asks of the statistics: a gain per encoder, intermediate and target; the last encoder's minus the first's."""
+    study = plan.study
+    intermediates = list(dict.fromkeys(cell.intermediate for cell in plan.cells if cell.intermediate != NONE))
+    targets = list(dict.fromkeys(cell.target for cell in plan.cells))
+    contrasts = []
+    for encoder, intermediate, target in product(study.encoders, intermediates, targets):
+        labels = {"encoder": encoder.name, "intermediate": intermediate, "target": target}
+        baseline = labels | {"intermediate": NONE}
+        family = " ".join(labels[factor] for factor in study.families)
+        contrasts.append(stats.Contrast(_name(encoder.name, intermediate, target), labels, baseline, family, labels))
+    small, large = study.encoders[0].name, study.encoders[-1].name
+    interactions = [
+        stats.Interaction(
+            f"{intermediate} > {target}: {large} - {small}",
+            _name(large, intermediate, target),
+            _name(small, intermediate, target),
+            {"encoder": f"{small} to {large}", "intermediate": intermediate, "target": target},
+        )
+        for intermediate, target in product(intermediates, targets)
+        if small != large
+    ]
+    level = levels(plan)
+    groups = {name: tuple(code for code, of in level.items() if of == name) for name in study.level_order}
+    return stats.Plan(
+        contrasts=tuple(contrasts),
+        interactions=tuple(interactions),
+        metric={cell.target: METRICS[cell.evaluation.task.metric].family for cell in plan.cells if cell.evaluation.task},
+        groups={name: members for name, members in groups.items() if members},
+        low_group=study.level_order[0] if groups[study.level_order[0]] else None,
+        margin=study.margin,
+        alpha=study.alpha,
+        covariate={} if study.levels else {code: math.log10(mb) for code in level if (mb := languages.LANGUAGES[code].cc100_mb)},
+    )
+
+
+def _name(encoder: str, intermediate: str, target: str) -> str:
+    return f"{intermediate} > {target}, {encoder}"
+
+
+def levels(plan: Plan) -> dict[str, str]:
+    """Resource level of each language of the plan; a language of unknown level is left out."""
+    study, found = plan.study, {}
+    for code in dict.fromkeys(code for cell in plan.cells for code in cell.languages):
+        if study.levels:
+            level = study.levels.get(code)
+        elif (language := languages.find(code)).resource_class is None:
+            level = None
+        else:
+            level = "low" if languages.low_resource(language) else "high"
+        if level:
+            found[code] = level
+    return found
+
+
+def story(plan: Plan, store: Store, command: str) -> Story:
+    """What the report says beside the numbers."""
+    study, level = plan.study, levels(plan)
+    everywhere = dict.fromkeys(code for cell in plan.cells for code in cell.languages)
+    known = {code: languages.find(code) for code in everywhere}
+    missing = [run_id(cell) for cell in plan.cells if not store.has(cell.evaluation.key)]
+    return Story(
+        title=study.name,
+        question=study.question,
+        command=command,
+        baseline=NONE,
+        encoders=tuple(encoder.name for encoder in study.encoders),
+        languages={code: LanguageFacts(facts.name, level.get(code, "level unknown"), _order(study, code, level)) for code, facts in known.items()},
+        levels=study.level_order,
+        level_note=study.level_note,
+        notes=(
+            "Each encoder is one pretrained model: what is said here is said given it, not of pretraining again.",
+            "Models are trained and chosen on English only; the last weights of each training are evaluated, and none is left out.",
+        ),
+        missing=tuple(missing),
+        facts=facts(plan, store),
+        margin=study.margin,
+        alpha=study.alpha,
+        trap_cells=tuple(
+            dict.fromkeys(
+                f"{cell.intermediate} > {cell.target}: both phases train on the same data, so a gain is no evidence for the intermediate task."
+                for cell in plan.cells
+                if cell.same_data
+            )
+        ),
+        complete=not missing,
+    )
+
+
+def _order(study: Study, code: str, level: dict[str, str]) -> float:
+    """Place on the resource axis: the level's, or log10 of the megabytes of text in CC-100."""
+    if study.levels:
+        return float(study.level_order.index(level[code])) if code in level else -1.0
+    return math.log10(languages.find(code).cc100_mb or 1.0)
+
+
+def facts(plan: Plan, store: Store) -> dict[str, str]:
+    """Versions and hashes. Where stages were made by different versions, all are named."""
+    records = [store.record(key) for key in plan.stages if store.has(key)]
+    found: dict[str, dict[str, None]] = {}
+    for record in records:
+        made = {"raystilts": record["code"]["raystilts"], "git revision": record["code"]["git"] or "not in a checkout"}
+        for name, version in {**made, "python": record["code"]["python"], **record["packages"]}.items():
+            found.setdefault(name, {})[version] = None
+    texts = {name: ", ".join(sorted(versions)) for name, versions in found.items()}
+    seeds = ", ".join(str(seed) for seed in plan.study.seeds)
+    hours = sum(record["seconds"] for record in records) / 3600
+    return {
+        "raystilts": texts.pop("raystilts", ""),
+        "plan": fingerprint(sorted(plan.stages)),
+        "seeds": seeds,
+        "stages": f"{len(records)} of {len(plan.stages)} done, {hours:.2f} hours of work in all",
+        "store": str(store.root),
+        **texts,
+    }
