@@ -1,0 +1,34 @@
+# Two commands do everything on a fresh machine:
+#   make quickstart   environment, the embedded study, its report
+#   make test         environment, checks, all tests
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+
+.PHONY: quickstart test check fast environment clean
+
+quickstart: $(READY)
+	$(BIN)/raystilts run experiments/quickstart.py
+
+test: check
+	$(BIN)/python -m pytest
+
+fast: $(READY)
+	$(BIN)/python -m pytest -m "not slow"
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+environment: $(READY)
+
+# constraints.txt holds the versions that were tested together, torch among them: a free range would pull a CUDA build of gigabytes
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
