@@ -135,7 +135,7 @@ class Progress:
 
     def __init__(self, schedule: Schedule, slots: int) -> None:
         self.schedule, self.slots, self.started = schedule, slots, time.monotonic()
-        self.seconds: dict[str, list[float]] = {}
+        self.seconds: dict[tuple[str, str], list[float]] = {}
 
     def ended(self, key: str, outcome: str) -> None:
         """Print the line of a job."""
@@ -145,21 +145,21 @@ class Progress:
             return
         finished = [store.record(stage) for stage in schedule.jobs[key] if store.has(stage)]
         took = sum(record["seconds"] for record in finished)
-        self.seconds.setdefault(plan.roles[key], []).append(took)
+        self.seconds.setdefault((plan.roles[key], plan.encoders[key]), []).append(took)
         number = f"[{len(schedule.done) + len(schedule.failed)}/{len(schedule.jobs)}]"
         text = f"{number} {plan.label(key)}  {took:.1f} s{_score(finished)}" if outcome == "done" else f"{number} FAILED {plan.label(key)}"
         left = self.time_left()
         print(f"{text}  ({duration(left)} left)" if left else text, flush=True)
 
     def time_left(self) -> float:
-        """Seconds until the end, from the mean duration of the jobs of each role so far and of all where a role is new."""
+        """Seconds until the end: from the mean duration so far of jobs of the same role and encoder, or of all where there is none."""
         schedule, plan = self.schedule, self.schedule.plan
         every = [seconds for found in self.seconds.values() for seconds in found]
         ended = {*schedule.done, *schedule.failed, *schedule.blocked}
         total = 0.0
         for key in schedule.jobs:
             if key not in ended:
-                known = self.seconds.get(plan.roles[key], every)
+                known = self.seconds.get((plan.roles[key], plan.encoders[key]), every)
                 total += sum(known) / len(known)
         return total / max(1, min(self.slots, len(schedule.jobs) - len(ended)))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import socket
 import time
@@ -19,6 +20,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import transformers
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
@@ -131,7 +133,7 @@ def fit(
     wrapped = DistributedDataParallel(network, broadcast_buffers=False) if worker.world_size > 1 else network
     total = features.num_steps(len(items), recipe)
     optimizer = make_optimizer(parts, recipe, device)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total, recipe.warmup_ratio))
+    scheduler = transformers.get_linear_schedule_with_warmup(optimizer, math.ceil(total * recipe.warmup_ratio), total)
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
     # in-batch negatives are the batch: ranking is never cut
     micro_size = recipe.batch_size if task.kind == "ranking" else recipe.micro_batch_size
@@ -158,7 +160,7 @@ def fit(
         write_line(log, {"step": step + 1, "loss": (value := loss.item()), "learning_rate": scheduler.get_last_lr()[0]})
         scheduler.step()
         optimizer.zero_grad()
-        if not value - value == 0:  # neither NaN nor infinite
+        if not math.isfinite(value):
             raise RuntimeError(f"the loss is {value} at step {step + 1} of {total}: lower the learning rate")
         losses.append(value)
     network.eval()
@@ -195,12 +197,6 @@ def make_optimizer(parts: Model, recipe: Recipe, device: torch.device) -> torch.
         head_rate = recipe.learning_rate if recipe.head_learning_rate is None else recipe.head_learning_rate
         groups.append({"params": list(parts.head.parameters()), "weight_decay": 0.0, "lr": head_rate})
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=device.type in {"cpu", "cuda"})
-
-
-def rate(step: int, total: int, warmup_ratio: float) -> float:
-    """Share of the learning rate at a step: up linearly, then down linearly to 0 (transformers' linear schedule)."""
-    warmup = int(total * warmup_ratio)
-    return (step + 1) / (warmup + 1) if step < warmup else (total - step) / max(total - warmup, 1)
 
 
 def set_dropout(encoder: nn.Module, dropout: float | None) -> None:

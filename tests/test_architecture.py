@@ -1,0 +1,90 @@
+"""The structure: who may import whom, and how light the package is."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from conftest import ROOT
+
+# module -> the raystilts modules that it may import, transitive ones not listed again
+ALLOWED = {
+    "errors": set(),
+    "task": set(),
+    "languages": {"errors"},
+    "tasks": {"errors", "task"},
+    "readers": {"errors", "languages", "task"},
+    "data": {"errors", "languages", "readers", "task"},
+    "metrics": set(),
+    "stage": {"task"},
+    "store": {"errors"},
+    "study": {"data", "errors", "languages", "model", "stage", "task", "tasks"},
+    "model": {"errors", "stage", "store", "task"},
+    "features": {"stage", "task"},
+    "evaluate": {"data", "features", "metrics", "model", "stage", "task"},
+    "train": {"data", "features", "model", "stage", "task"},
+    "execute": {"data", "evaluate", "model", "stage", "store", "study", "task", "train"},
+    "sweep": {"execute", "model", "stage", "store", "study", "train"},
+    "stats": set(),
+    "report": {"stats"},
+    "results": {"errors", "languages", "metrics", "report", "stage", "stats", "store", "study"},
+    "cli": {"data", "errors", "execute", "languages", "results", "store", "study", "sweep", "tasks", "stats"},
+}
+SOURCES = sorted((ROOT / "raystilts").rglob("*.py"))
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Dotted names of all that a module imports, also within functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_dependencies_point_one_way(path) -> None:
+    """A module imports only what the list above allows it, and only sweep imports Ray."""
+    parts = path.relative_to(ROOT / "raystilts").with_suffix("").parts
+    module = parts[0]
+    if module == "__init__":
+        return
+    names = set(imported(ast.parse(path.read_text(encoding="utf-8"))))
+    own = {name.split(".")[1] for name in names if name.startswith("raystilts.")} - {module, "__version__"}
+    assert own <= ALLOWED[module], f"{module} imports {own - ALLOWED[module]}"
+    if module != "sweep":
+        assert not {name for name in names if name.split(".")[0] == "ray"}
+
+
+def test_the_allowed_imports_have_no_cycle() -> None:
+    """The list above is a directed acyclic graph."""
+    left = {module: set(needs) for module, needs in ALLOWED.items()}
+    while left:
+        free = [module for module, needs in left.items() if not needs & left.keys()]
+        assert free, f"a cycle among {sorted(left)}"
+        for module in free:
+            del left[module]
+
+
+def test_nothing_loads_code_or_pickles() -> None:
+    """No pickle, no remote code, no eval: what is loaded is safetensors, JSON or parquet."""
+    forbidden = {"pickle", "torch.load", "yaml", "dill", "cloudpickle", "marshal", "shelve"}
+    for path in SOURCES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert not forbidden & set(imported(tree)), path
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                assert ast.unparse(node.func) not in {"eval", "exec", "torch.load"}, f"{path}:{node.lineno}"
+            if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
+                assert ast.unparse(node.value) == "False", f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize("statement", ["import raystilts", "import raystilts.cli", "import raystilts.stats", "import raystilts.report"])
+def test_imports_are_light(statement: str) -> None:
+    """Importing the package, its command line, statistics or report loads neither Ray nor torch nor transformers."""
+    code = f"{statement}; import sys; print(*sorted({{'ray', 'torch', 'transformers', 'datasets'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -1,0 +1,108 @@
+"""The store: a stage is there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raystilts.errors import UserError
+from raystilts.store import Store, owner, sha256
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store."""
+    made = Store(tmp_path / "store")
+    made.prepare()
+    return made
+
+
+def write(store: Store, key: str, text: str = "data") -> None:
+    """A stage with one file."""
+    with store.writing(key, owner()) as folder:
+        (folder / "predictions").mkdir()
+        (folder / "predictions" / "sw.txt").write_text(text)
+        (folder / "stage.json").write_text(json.dumps({"key": key}))
+
+
+def test_a_finished_stage_lists_the_hash_of_every_file(store: Store) -> None:
+    """After writing, the stage is there, its record names each file with its hash and size, and nothing is left over."""
+    write(store, "k")
+    path = store.path("k") / "predictions" / "sw.txt"
+    assert store.has("k")
+    assert store.record("k")["files"] == {"predictions/sw.txt": {"sha256": sha256(path), "bytes": 4}}
+    assert not list((store.root / "partial" / owner()).glob("*"))
+
+
+def test_an_exception_leaves_nothing(store: Store) -> None:
+    """A stage whose writing fails is not there, not even in part."""
+    with pytest.raises(RuntimeError), store.writing("k", owner()) as folder:
+        (folder / "stage.json").write_text("{}")
+        raise RuntimeError
+    assert not store.has("k")
+    assert not store.path("k").exists()
+    assert not list((store.root / "partial").glob("*/k"))
+
+
+def test_the_first_writer_wins(store: Store) -> None:
+    """Where two processes finish the same stage, the first one's stays whole and the second one's is thrown away."""
+    with store.writing("k", "driver-1") as folder:
+        (folder / "stage.json").write_text('{"by": 1}')
+        write(store, "k", "the other's")
+    assert (store.path("k") / "predictions" / "sw.txt").read_text() == "the other's"
+    assert "by" not in store.record("k")
+
+
+def test_a_process_killed_while_writing_leaves_no_stage(store: Store) -> None:
+    """SIGKILL in the middle: no stage; the remains are cleared by the next run because their owner is gone."""
+    code = (
+        "import os, signal, sys; from pathlib import Path; from raystilts.store import Store, owner\n"
+        "s = Store(Path(sys.argv[1]))\n"
+        "with s.writing('k', owner()) as folder:\n"
+        "    (folder / 'model.safetensors').write_bytes(b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(store.root)], check=False)
+    assert done.returncode < 0
+    assert not store.has("k")
+    assert len(list((store.root / "partial").glob("*/k"))) == 1
+    store.clear_partial()
+    assert not list((store.root / "partial").iterdir())
+
+
+def test_what_a_living_process_writes_is_not_cleared(store: Store) -> None:
+    """Clearing the remains of dead runs does not touch those of a living one."""
+    with store.writing("k", owner()) as folder:
+        store.clear_partial()
+        assert folder.is_dir()
+        (folder / "stage.json").write_text("{}")
+    assert store.has("k")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a folder that refuses files")
+def test_an_unwritable_store_is_one_sentence(tmp_path: Path) -> None:
+    """A store that cannot be written to is a UserError that names it."""
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(UserError, match="the store cannot be written"):
+        Store(tmp_path / "file" / "store").prepare()
+
+
+def test_an_unreadable_record_is_one_sentence(store: Store) -> None:
+    """A damaged stage.json is a UserError that says what to delete."""
+    write(store, "k")
+    (store.path("k") / "stage.json").write_text("{")
+    with pytest.raises(UserError, match="delete the folder"):
+        store.record("k")
+
+
+def test_failures_are_kept_until_the_next_run(store: Store) -> None:
+    """What a stage failed of can be read until a new run forgets it."""
+    store.fail("k", "ValueError: too bad")
+    assert "too bad" in store.failure("k")
+    store.forget_failures()
+    assert store.failure("k") == ""
