@@ -1,0 +1,166 @@
+"""What a report says, before any form: the page and the Markdown print the same content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from raystilts.report import figures, tables
+from raystilts.report.scaling import scaling_headline
+from raystilts.report.story import Analysis, Story
+from raystilts.report.svg import Drawing
+from raystilts.report.tables import Table
+from raystilts.report.verdicts import CellVerdict, cell_verdicts, differing_policies, headline
+from raystilts.report.view import View, in_points, plain, policies, slug, span, view
+
+
+@dataclass(frozen=True)
+class Block:
+    """One (target, intermediate) inside its target's section."""
+
+    verdict: CellVerdict
+    drawings: list[Drawing]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One target task. tables: always shown; more: folded away."""
+
+    target: str
+    id: str
+    blocks: list[Block]
+    tables: list[Table]
+    more: list[Table]
+
+    @property
+    def drawings(self) -> list[Drawing]:
+        """The figures of all its blocks, in the order of the page."""
+        return [drawing for block in self.blocks for drawing in block.drawings]
+
+
+@dataclass(frozen=True)
+class Content:
+    """The whole report, in the order of reading."""
+
+    story: Story
+    headline: str
+    scaling: str
+    made: list[tuple[str, str]]
+    verdicts: list[CellVerdict]
+    sections: list[Section]
+    gains: Table
+    findings: Table
+    collapse: Table
+    policies: Table | None
+    policy_note: str
+    methods: list[str] = field(default_factory=list)
+
+
+def content(analysis: Analysis, story: Story) -> Content:
+    """Reads the tables, words the verdicts and draws the figures."""
+    views = [view(analysis, story, policy) for policy in policies(analysis)] or [view(analysis, story, "all")]
+    seen = views[0]
+    verdicts = cell_verdicts(seen)
+    differing = differing_policies(views)
+    findings = analysis.findings.to_pylist()
+    return Content(
+        story=story,
+        headline=headline(verdicts),
+        scaling=scaling_headline([scaling for cell in verdicts for scaling in cell.scaling]),
+        made=_made(seen),
+        verdicts=verdicts,
+        sections=_sections(seen, verdicts),
+        gains=tables.gains_table(seen),
+        findings=tables.findings_table(story, findings),
+        collapse=tables.collapse_table(analysis.collapse),
+        policies=tables.policies_table(story, [one.policy for one in views], differing) if differing else None,
+        policy_note=_policy_note(views, sum("language" in row for _, row, _ in differing)),
+        methods=_methods(seen, [one.policy for one in views]),
+    )
+
+
+def _made(seen: View) -> list[tuple[str, str]]:
+    """Who made this, from how much: the line below the question."""
+    rows = [row for arm in seen.gains.values() for row in arm]
+    story = seen.story
+    return [
+        ("Command", story.command),
+        ("Encoders", ", ".join(seen.encoders) or "–"),
+        ("Languages", str(len({row["language"] for row in rows}))),
+        ("Seeds per arm", span(row["runs_plus"] for row in rows)),
+        ("Test examples per language", span(row["n_examples"] for row in rows)),
+        *list(story.facts.items())[:3],
+    ]
+
+
+def _sections(seen: View, verdicts: Sequence[CellVerdict]) -> list[Section]:
+    names: set[str] = set()
+    sections = []
+    for target in seen.targets:
+        blocks = []
+        for verdict in verdicts:
+            if verdict.target == target:
+                name = _unused("-".join(map(slug, verdict.cell)), names)
+                drawn = [
+                    figures.forest(seen, verdict.cell, f"{name}-forest"),
+                    figures.scaling(seen, verdict.cell, f"{name}-scaling"),
+                    figures.resource(seen, verdict.cell, f"{name}-resource"),
+                ]
+                blocks.append(Block(verdict, [drawing for drawing in drawn if drawing]))
+        shown = [tables.pooled_table(seen, target), tables.scaling_table(seen, target), tables.resource_table(seen, target)]
+        folded = [tables.interactions_table(seen, target)]
+        sections.append(Section(target, _unused(f"target-{slug(target)}", names), blocks, _filled(shown), _filled(folded)))
+    return sections
+
+
+def _filled(found: Iterable[Table]) -> list[Table]:
+    return [table for table in found if table.rows]
+
+
+def _unused(name: str, used: set[str]) -> str:
+    """Two names may make the same slug; figures and anchors need their own."""
+    unique, number = name, 2
+    while unique in used:
+        unique, number = f"{name}-{number}", number + 1
+    used.add(unique)
+    return unique
+
+
+def _policy_note(views: Sequence[View], differing: int) -> str:
+    if len(views) < 2:
+        return "Only one collapse policy was computed."
+    if not differing:
+        return "Dropping collapsed runs changes no gain: both policies, all runs and converged runs only, give the same numbers."
+    both = [[(arm.gains, arm.losses) for cell in cell_verdicts(one) for arm in cell.arms] for one in views[:2]]
+    counts = [f"{sum(gains for gains, _ in one)} real gains and {sum(losses for _, losses in one)} real losses" for one in both]
+    return (
+        f"The verdicts keep every run ({views[0].policy}): {counts[0]}. With converged runs only ({views[1].policy}): {counts[1]}. "
+        f"{differing} gains differ between the two."
+    )
+
+
+def _methods(seen: View, names: Sequence[str]) -> list[str]:
+    """The paragraphs for a paper, with this study's numbers in them."""
+    story, rows = seen.story, [row for arm in seen.gains.values() for row in arm]
+    resamples, seed = story.facts.get("bootstrap resamples"), story.facts.get("bootstrap seed")
+    draws = f"{resamples} crossed bootstrap resamples" if resamples else "a crossed bootstrap"
+    seeded = f" (seed {seed})" if seed else ""
+    baseline = "without an intermediate task" if story.baseline == "none" else f"of the baseline {story.baseline}"
+    margin = in_points(story.margin)
+    return [
+        "A gain is the mean score of an encoder fine-tuned on an intermediate task and then on the target task, minus the mean score "
+        f"{baseline}, in points (0 to 100), on the same test examples, for {len(seen.encoders)} encoders ({', '.join(seen.encoders)}), "
+        f"{len(seen.cells)} pairs of intermediate and target task and {len({row['language'] for row in rows})} languages, with "
+        f"{span(row['runs_plus'] for row in rows)} runs (seeds) per arm and {span(row['n_examples'] for row in rows)} test examples "
+        "per language.",
+        "Its variance adds that of the runs and that of the test examples (two-way, without counting their interaction twice), and p is "
+        "that of a two-sided t with Satterthwaite's degrees of freedom. Within each family of hypotheses p is adjusted by Holm; a gain or "
+        f"a loss is called real where the adjusted p is below {plain(story.alpha)}.",
+        f"The printed 95 % intervals of single languages come from {draws} of runs and examples, jointly over arms and languages{seeded}, "
+        "calibrated to the spread of the two-way t. They are not adjusted for their number, so one may exclude zero where the adjusted p "
+        "does not.",
+        "Pooled gains are over these languages (fixed), with the dependence of languages that share runs taken into account.",
+        "Scaling is decided on the pooled difference of gains (larger minus smaller encoder) by three tests: superiority, equivalence "
+        f"within {margin} (two one-sided tests) and non-inferiority by the same margin; where none of them decides, it says cannot tell. "
+        f"Collapse policies computed: {', '.join(names) or 'none'}.",
+    ]

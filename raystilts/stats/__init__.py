@@ -1,0 +1,45 @@
+"""Statistics that stand alone: arrays and Arrow tables in, frozen results and tidy tables out (numpy, scipy, pyarrow)."""
+
+from raystilts.stats.analysis import Analysis, analyse
+from raystilts.stats.bootstrap import calibrated, crossed_bootstrap, percentile
+from raystilts.stats.estimate import Cell, Estimate, Moments, estimate, moments, two_way
+from raystilts.stats.families import at_least, benjamini_hochberg, benjamini_yekutieli, holm, max_t, partial_conjunction
+from raystilts.stats.findings import clopper_pearson
+from raystilts.stats.plan import Contrast, Interaction, Plan, StatsError
+from raystilts.stats.pooled import Pooled, heterogeneity, pool
+from raystilts.stats.power import detectable_effect, power, seeds_needed, with_seeds
+from raystilts.stats.scaling import Decision, decide
+
+__all__ = [
+    "Analysis",
+    "Cell",
+    "Contrast",
+    "Decision",
+    "Estimate",
+    "Interaction",
+    "Moments",
+    "Plan",
+    "Pooled",
+    "StatsError",
+    "analyse",
+    "at_least",
+    "benjamini_hochberg",
+    "benjamini_yekutieli",
+    "calibrated",
+    "clopper_pearson",
+    "crossed_bootstrap",
+    "decide",
+    "detectable_effect",
+    "estimate",
+    "heterogeneity",
+    "holm",
+    "max_t",
+    "moments",
+    "partial_conjunction",
+    "percentile",
+    "pool",
+    "power",
+    "seeds_needed",
+    "two_way",
+    "with_seeds",
+]

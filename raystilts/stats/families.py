@@ -1,0 +1,99 @@
+"""Corrections over a family of hypotheses that was declared before results were seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from raystilts.stats.plan import StatsError
+
+Floats = npt.NDArray[np.float64]
+
+
+def _checked(p: npt.ArrayLike) -> Floats:
+    values = np.asarray(p, dtype=np.float64)
+    if values.ndim != 1 or not ((values >= 0) & (values <= 1)).all():
+        raise StatsError("p-values must be a flat list of numbers between 0 and 1")
+    return values
+
+
+def _step_up(p: Floats, factor: float) -> Floats:
+    order = np.argsort(-p, kind="stable")
+    ranks = np.arange(len(p), 0, -1)
+    result = np.empty_like(p)
+    result[order] = np.minimum(np.minimum.accumulate(p[order] * factor * len(p) / ranks), 1.0) if len(p) else []
+    return result
+
+
+def holm(p: npt.ArrayLike) -> Floats:
+    """Holm's (1979) adjusted p-values, (m,) -> (m,): family-wise error under any dependence.
+
+    >>> holm([0.01, 0.04, 0.03])
+    array([0.03, 0.06, 0.06])
+    """
+    values = _checked(p)
+    order = np.argsort(values, kind="stable")
+    result = np.empty_like(values)
+    if len(values):
+        result[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)), 1.0)
+    return result
+
+
+def benjamini_hochberg(p: npt.ArrayLike) -> Floats:
+    """Benjamini and Hochberg's (1995) adjusted p-values, (m,) -> (m,): false discovery rate, for screening.
+
+    >>> benjamini_hochberg([0.01, 0.04, 0.03])
+    array([0.03, 0.04, 0.04])
+    """
+    return _step_up(_checked(p), 1.0)
+
+
+def benjamini_yekutieli(p: npt.ArrayLike) -> Floats:
+    """Benjamini and Yekutieli's (2001) adjusted p-values, (m,) -> (m,): false discovery rate under any dependence.
+
+    >>> benjamini_yekutieli([0.01, 0.04]).round(3)
+    array([0.03, 0.06])
+    """
+    values = _checked(p)
+    return _step_up(values, float((1 / np.arange(1, len(values) + 1)).sum()))
+
+
+def max_t(theta: npt.ArrayLike, se: npt.ArrayLike, resampled: npt.ArrayLike, scale: npt.ArrayLike | None = None) -> Floats:
+    """Single-step max-T adjusted p-values (Westfall and Young 1993) from joint bootstrap draws, (m,) -> (m,).
+
+    theta, se: (m,) estimates and standard errors, points. resampled: (m, B) bootstrap estimates drawn jointly, so that the
+    correction knows how the hypotheses depend on each other. scale: (m,) factors of the deviations (the calibration), default 1.
+
+    >>> draws = np.random.default_rng(0).normal(size=(2, 999))
+    >>> max_t([3.5, 0.0], [1.0, 1.0], draws)
+    array([0.003, 1.   ])
+    """
+    centre, error, draws = (np.asarray(x, dtype=np.float64) for x in (theta, se, resampled))
+    factor = np.ones(len(centre)) if scale is None else np.asarray(scale, dtype=np.float64)
+    if not (error > 0).all():
+        raise StatsError("max_t needs positive standard errors: leave out hypotheses in which nothing varies")
+    deviation = np.abs(draws - draws.mean(axis=1, keepdims=True)) * (factor / error)[:, None]
+    largest = np.sort(deviation.max(axis=0))
+    above = len(largest) - np.searchsorted(largest, np.abs(centre) / error, side="left")
+    return np.asarray((above + 1.0) / (len(largest) + 1.0), dtype=np.float64)
+
+
+def partial_conjunction(p: npt.ArrayLike) -> Floats:
+    """p-values of "at least k of m hypotheses are false" for k = 1..m, (m,) one-sided -> (m,), non-decreasing.
+
+    Bonferroni combination, valid under any dependence (Benjamini and Heller 2008; Dror et al. 2017): (m - k + 1) times the k-th smallest
+    (so that these are Holm's adjusted p-values in order).
+
+    >>> partial_conjunction([0.001, 0.2, 0.004])
+    array([0.003, 0.008, 0.2  ])
+    """
+    return np.sort(holm(p))
+
+
+def at_least(p: npt.ArrayLike, alpha: float = 0.05) -> int:
+    """The largest k for which "at least k hypotheses are false" is claimed at level alpha; p: (m,) one-sided.
+
+    >>> at_least([0.001, 0.2, 0.004])
+    2
+    """
+    return int((partial_conjunction(p) <= alpha).sum())
