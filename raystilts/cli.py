@@ -273,6 +273,7 @@ def run(options: argparse.Namespace) -> int:
     plan, store = planned(options)
     store.prepare()
     store.clear_partial()
+    store.forget_failures()
     print_plan(plan, store)
     site = Site(
         store, owner(), options.data and options.data.resolve(), options.encoders and options.encoders.resolve(),

@@ -149,7 +149,7 @@ def build(root: Root, checkpoint: Path | None, pieces: Iterable[int] | None, num
         _load_body(encoder, body, checkpoint)
     head = None
     if num_labels is not None:
-        head = nn.Linear(base.config.hidden_size, num_labels)
+        head = nn.utils.skip_init(nn.Linear, base.config.hidden_size, num_labels)  # its weights follow; the global generator stays as it is
         if keep_head:
             head.load_state_dict({name.removeprefix("head."): value for name, value in saved.items() if name.startswith("head.")})
         else:

@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -285,7 +284,7 @@ def _tune(schedule: Schedule, plan: Plan, site: Site, cluster: Cluster, slots: i
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002
             key = self.of_trial.pop(trial_id, None)
-            if key is not None and not stopped:
+            if key is not None:
                 progress.ended(key, schedule.end(key, died=error))
 
         def save(self, checkpoint_path: str) -> None:
@@ -293,14 +292,6 @@ def _tune(schedule: Schedule, plan: Plan, site: Site, cluster: Cluster, slots: i
 
         def restore(self, checkpoint_path: str) -> None:
             """Nothing to restore: the same command continues from the store."""
-
-    stopped: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-
-    def on_interrupt(number: int, frame: Any) -> None:  # noqa: ANN401
-        stopped.append(number)
-        print("stopping: what is finished stays in the store ...", file=sys.stderr, flush=True)
-        raise KeyboardInterrupt
 
     trainable = tune.with_parameters(run_job, plan=plan, site=site, work=schedule.jobs, scratch=str(scratch))
     nested = site.workers > 1
@@ -312,14 +303,8 @@ def _tune(schedule: Schedule, plan: Plan, site: Site, cluster: Cluster, slots: i
         ),
         run_config=tune.RunConfig(name="sweep", storage_path=str(scratch / "tune"), verbose=1 if cluster.verbose else 0),
     )
-    signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        tuner.fit()
-    except KeyboardInterrupt:
-        stopped.append(signal.SIGINT)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    return bool(stopped)
+    tuner.fit()
+    return schedule.num_left > 0  # Tune stops in good order on Ctrl-C and returns as if it were done
 
 
 def run_job(config: Mapping[str, Any], plan: Plan, site: Site, work: Mapping[str, list[str]], scratch: str) -> dict[str, Any]:

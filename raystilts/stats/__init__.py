@@ -9,6 +9,7 @@ from raystilts.stats.plan import Contrast, Interaction, Plan, StatsError
 from raystilts.stats.pooled import Pooled, heterogeneity, pool
 from raystilts.stats.power import detectable_effect, power, seeds_needed, with_seeds
 from raystilts.stats.scaling import Decision, decide
+from raystilts.stats.sequential import Look, looks, next_seeds, review
 
 __all__ = [
     "Analysis",
@@ -17,6 +18,7 @@ __all__ = [
     "Decision",
     "Estimate",
     "Interaction",
+    "Look",
     "Moments",
     "Plan",
     "Pooled",
@@ -33,12 +35,15 @@ __all__ = [
     "estimate",
     "heterogeneity",
     "holm",
+    "looks",
     "max_t",
     "moments",
+    "next_seeds",
     "partial_conjunction",
     "percentile",
     "pool",
     "power",
+    "review",
     "seeds_needed",
     "two_way",
     "with_seeds",

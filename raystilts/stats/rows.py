@@ -210,6 +210,8 @@ class Rows:
             others = {name: set(group) for name, group in self.plan.groups.items() if not lowest & set(group)}
             for name, languages in (others or {"others": {line.language for line in lines} - lowest}).items():
                 both = [[line for line in lines if line.language in group] for group in (lowest, languages)]
+                if not both[1]:
+                    continue
                 high = [line for line in both[1] if line.found is not None]
                 lead = {**head, "comparison": f"{self.plan.low_group} - {name}", "n_languages": len(low) + len(high)}
                 reason = self._refusal(self.plan.low_group, both[0]) or self._refusal(name, both[1])
