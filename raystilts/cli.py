@@ -21,6 +21,7 @@ EPILOGUES = {
     "run": "example: raystilts run experiments/laptop.py:smoke --data DATA --encoders ENCODERS --store runs/smoke",
     "status": "example: raystilts status experiments/quickstart.py",
     "report": "example: raystilts report experiments/quickstart.py --out report",
+    "analyse": "example: raystilts analyse TABLES --plan plan.toml --out analysis",
 }
 
 
@@ -59,6 +60,11 @@ def parser() -> argparse.ArgumentParser:
     added.add_argument("name", nargs="?", help="a task's name")
     added.add_argument("--data", type=Path, metavar="DIR", help="folder with data in its original formats (default: the Hub)")
     added.add_argument("--json", action="store_true", help="print JSON")
+
+    added = verb("analyse", "Analyse predictions that anybody made: tables of runs and examples, a plan of contrasts in TOML.", analyse)
+    added.add_argument("tables", type=Path, metavar="TABLES", help="folder with runs.parquet, and examples.parquet or scores")
+    added.add_argument("--plan", type=Path, required=True, metavar="FILE", help="plan in TOML: metric, contrasts, interactions, policy")
+    added.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the tables and the report")
 
     for name, what, function in (
         ("plan", "Show which stages a study consists of, which are done, and what sharing saves.", show_plan),
@@ -275,8 +281,9 @@ def run(options: argparse.Namespace) -> int:
     store.clear_partial()
     store.forget_failures()
     print_plan(plan, store)
+    # workers of Ray start in another folder
     site = Site(
-        store, owner(), options.data and options.data.resolve(), options.encoders and options.encoders.resolve(),
+        Store(store.root.resolve()), owner(), options.data and options.data.resolve(), options.encoders and options.encoders.resolve(),
         options.workers, options.cpus_per_worker, options.gpus_per_worker,
     )  # fmt: skip
     missing = [key for key in plan.stages if not store.has(key)]
@@ -294,6 +301,15 @@ def report(options: argparse.Namespace) -> int:
     """Verb report."""
     plan, store = planned(options)
     write_report(plan, store, options)
+    return 0
+
+
+def analyse(options: argparse.Namespace) -> int:
+    """Verb analyse."""
+    from raystilts.analyse import analyse_tables  # noqa: PLC0415  imports the statistics, which take a second
+
+    again = f"raystilts analyse {options.tables} --plan {options.plan} --out {options.out}"
+    print("\n".join(analyse_tables(options.tables, options.plan, options.out, again)))
     return 0
 
 

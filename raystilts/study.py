@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
-from raystilts import data, tasks
+from raystilts import data, languages, tasks
 from raystilts.errors import UserError
 from raystilts.stage import Encoder, Recipe, Stage
 from raystilts.task import ENGLISH, Source, Task
@@ -18,6 +18,7 @@ NONE = "none"
 """The baseline: no intermediate task."""
 
 Role = Literal["pretraining", "intermediate", "target", "evaluation"]
+FACTORS = ("encoder", "intermediate", "target")
 ROLES: tuple[Role, ...] = ("pretraining", "intermediate", "target", "evaluation")
 
 
@@ -117,6 +118,13 @@ def _check(study: Study, intermediates: list[Task | str], targets: list[Task]) -
             raise UserError(f"{where}: {field_name} is empty; name at least one.")
     if study.languages is not None and not study.languages:
         raise UserError(f"{where}: the language list is empty; name at least one language or leave it None for all.")
+    for code in (*(study.languages or ()), *study.levels):
+        languages.find(code)
+    strange = [level for level in study.levels.values() if level not in study.level_order]
+    if strange:
+        raise UserError(f"{where}: the level {strange[0]!r} is not in level_order {study.level_order}; name it there.")
+    if not study.families or set(study.families) - set(FACTORS):
+        raise UserError(f"{where}: families is {study.families}; choose from {FACTORS}.")
     groups = {
         "encoder": [encoder.name for encoder in study.encoders],
         "intermediate": [task if isinstance(task, str) else task.name for task in intermediates],

@@ -31,7 +31,8 @@ ALLOWED = {
     "stats": set(),
     "report": {"stats"},
     "results": {"errors", "languages", "metrics", "report", "stage", "stats", "store", "study"},
-    "cli": {"data", "errors", "execute", "languages", "results", "store", "study", "sweep", "tasks", "stats"},
+    "analyse": {"errors", "languages", "report", "stats"},
+    "cli": {"analyse", "data", "errors", "execute", "languages", "results", "store", "study", "sweep", "tasks", "stats"},
 }
 SOURCES = sorted((ROOT / "raystilts").rglob("*.py"))
 

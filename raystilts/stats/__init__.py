@@ -5,13 +5,15 @@ from raystilts.stats.bootstrap import calibrated, crossed_bootstrap, percentile
 from raystilts.stats.estimate import Cell, Estimate, Moments, estimate, moments, two_way
 from raystilts.stats.families import at_least, benjamini_hochberg, benjamini_yekutieli, holm, max_t, partial_conjunction
 from raystilts.stats.findings import clopper_pearson
-from raystilts.stats.plan import Contrast, Interaction, Plan, StatsError
+from raystilts.stats.plan import POLICIES, Contrast, Interaction, Plan, StatsError
 from raystilts.stats.pooled import Pooled, heterogeneity, pool
 from raystilts.stats.power import detectable_effect, power, seeds_needed, with_seeds
 from raystilts.stats.scaling import Decision, decide
+from raystilts.stats.scores import analyse_scores
 from raystilts.stats.sequential import Look, looks, next_seeds, review
 
 __all__ = [
+    "POLICIES",
     "Analysis",
     "Cell",
     "Contrast",
@@ -24,6 +26,7 @@ __all__ = [
     "Pooled",
     "StatsError",
     "analyse",
+    "analyse_scores",
     "at_least",
     "benjamini_hochberg",
     "benjamini_yekutieli",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,22 +17,23 @@ from raystilts.stats.plan import StatsError
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-CHUNK = 1 << 20
-"""Weights held at a time; results do not depend on it."""
-CACHED = 1 << 15
-"""Draws counted at a time: few enough to stay in the processor's cache."""
-GRID = 2.0**30
-"""Values are rounded to 1 / GRID, so that every sum of theirs is exact whatever the order, the threads or the chunk."""
+Counts = npt.NDArray[np.uint8]
+BLOCK, FEWEST_ROWS = 1 << 18, 16
+"""Weights of one stream: few enough to stay in the processor's cache, and never fewer rows than a matrix product needs."""
+ESCAPE = 255
+"""The code of a byte that stands for no count."""
+GRID = 30
+"""Values are rounded to 2**-GRID, so that every sum of theirs is exact whatever the order, the threads or the chunk."""
 
 
-def generator(seed: int, name: str) -> np.random.Generator:
-    """The Philox stream of a named set: the same for every hypothesis, untouched by what else is drawn.
+def generator(seed: int, name: str, block: int = 0) -> np.random.Generator:
+    """The Philox stream of a named set: the same for every hypothesis, untouched by what else is drawn; blocks never overlap.
 
     >>> generator(0, "a").integers(100) == generator(0, "a").integers(100)
     np.True_
     """
     key = int.from_bytes(hashlib.blake2b(f"{seed}\0{name}".encode(), digest_size=16).digest(), "little")
-    return np.random.Generator(np.random.Philox(key=key))
+    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, block, 0]))
 
 
 def set_name(kind: str, parts: Iterable[str]) -> str:
@@ -43,16 +45,60 @@ def set_name(kind: str, parts: Iterable[str]) -> str:
     return kind + ":" + hashlib.blake2b("\0".join(sorted(parts)).encode(), digest_size=16).hexdigest()
 
 
-def _counts(rng: np.random.Generator, rows: int, size: int, kind: npt.DTypeLike = np.int64) -> npt.NDArray[Any]:
-    """(rows, size) multinomial counts. 32-bit draws, because their stream is the same however many are asked for at once."""
-    counts = np.empty((rows, size), dtype=kind)
-    step = max(1, CACHED // size)
-    for start in range(0, rows, step):
-        number = min(step, rows - start)
-        drawn = rng.integers(0, size, size=(number, size), dtype=np.uint32).astype(np.int64)
-        drawn += (np.arange(number) * size)[:, None]
-        counts[start : start + number] = np.bincount(drawn.ravel(), minlength=number * size).reshape(number, size)
+def multinomial_counts(rng: np.random.Generator, rows: int, size: int) -> Counts:
+    """(rows, size) counts; each row is multinomial(size, uniform): how often each unit is drawn in `size` draws with replacement.
+
+    Exact, though cheaper than drawing indices: independent Poisson counts are multinomial given their sum, whatever their rate. Rows whose
+    sum exceeds `size` are drawn again, which depends on the sum alone; the others are filled up with draws of indices.
+
+    >>> multinomial_counts(generator(0, "x"), 4, 3).sum(axis=1)
+    array([3, 3, 3, 3], dtype=uint64)
+    """
+    counts = _poisson_counts(rng, rows, size)
+    sums = counts.sum(axis=1, dtype=np.int64)
+    while len(over := np.flatnonzero(sums > size)):
+        counts[over] = _poisson_counts(rng, len(over), size)
+        sums[over] = counts[over].sum(axis=1, dtype=np.int64)
+    first = np.repeat(np.arange(rows) * size, size - sums)
+    np.add.at(counts.reshape(-1), first + rng.integers(0, size, size=len(first), dtype=np.uint32), np.uint8(1))
     return counts
+
+
+def _poisson_counts(rng: np.random.Generator, rows: int, size: int) -> Counts:
+    """(rows, size) independent Poisson counts, a byte of randomness each; the few bytes that stand for no count are drawn in full."""
+    table, rest = _poisson_table(size)
+    number = rows * size
+    words = rng.bit_generator.random_raw((number + 7) // 8).astype("<u8", copy=False)
+    counts = np.frombuffer(bytearray(words).translate(table), dtype=np.uint8)[:number]
+    open_ = np.flatnonzero(counts == ESCAPE)
+    counts[open_] = np.searchsorted(rest, rng.random(len(open_)), side="right")
+    return counts.reshape(rows, size)
+
+
+@cache
+def _poisson_table(size: int) -> tuple[bytes, Floats]:
+    """What each byte stands for, and the distribution function of the counts that escaped bytes stand for.
+
+    The rate leaves two standard deviations of the sum as room below `size`. Counts of 40 and more have a probability below 1e-47.
+    """
+    rate = max(1 - 2 / np.sqrt(size), 0.25)
+    k = np.arange(40)
+    scaled = 256 * np.exp(k * np.log(rate) - rate - special.gammaln(k + 1))
+    whole = np.floor(scaled).astype(np.int64)
+    table = np.repeat(k, whole).tolist()
+    rest = np.cumsum(scaled - whole)
+    return bytes([*table, *[ESCAPE] * (256 - len(table))]), rest[:-1] / rest[-1]
+
+
+def weight_blocks(seed: int, name: str, resamples: int, size: int) -> Iterator[tuple[int, Counts]]:
+    """First row and (rows, size) counts of each block of B resamples of `size` units; every block has its own stream.
+
+    >>> [(first, counts.shape) for first, counts in weight_blocks(0, "x", 100, 1 << 13)]
+    [(0, (32, 8192)), (32, (32, 8192)), (64, (32, 8192)), (96, (4, 8192))]
+    """
+    step = max(FEWEST_ROWS, BLOCK // size)
+    for block, first in enumerate(range(0, resamples, step)):
+        yield first, multinomial_counts(generator(seed, name, block), min(step, resamples - first), size)
 
 
 def run_weights(seed: int, name: str, resamples: int, units: int) -> Ints:
@@ -61,7 +107,7 @@ def run_weights(seed: int, name: str, resamples: int, units: int) -> Ints:
     >>> run_weights(0, "runs:x", 4, 3).sum(axis=1)
     array([3, 3, 3, 3])
     """
-    return _counts(generator(seed, name), resamples, units)
+    return np.concatenate([counts for _, counts in weight_blocks(seed, name, resamples, units)]).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,43 +116,54 @@ class TestSet:
 
     __test__ = False  # not a test case, whatever its name says
 
-    num: Floats
-    den: Floats
+    num: npt.NDArray[Any]
+    den: npt.NDArray[Any]
     columns: Ints
 
 
 def resampled_chunks(
-    rng: np.random.Generator, resamples: int, size: int, sets: Sequence[TestSet], chunk: int = CHUNK
+    seed: int, name: str, resamples: int, size: int, sets: Sequence[TestSet], chunk: int = BLOCK
 ) -> Iterator[tuple[slice, list[Floats]]]:
-    """Rows of resamples, and the (rows, R) scores in points of every test set, all under the same weights.
+    """Rows of resamples, and the (rows, R) scores in points of every test set, all under the weights of the set `name`.
 
-    size: number of clusters that are resampled. Resampled sums are matrix products of weights with statistics.
+    size: number of clusters that are resampled. chunk: weights multiplied at a time; results do not depend on it. Resampled sums are
+    matrix products of weights with statistics.
 
     >>> one = TestSet(np.array([[1.0, 0.0]]), np.ones((1, 2)), np.arange(2))
-    >>> [rows for rows, _ in resampled_chunks(generator(0, "x"), 4, 2, [one], chunk=6)]
+    >>> [rows for rows, _ in resampled_chunks(0, "x", 4, 2, [one], chunk=6)]
     [slice(0, 3, None), slice(3, 4, None)]
     """
-    prepared = [_prepare(s) for s in sets]
-    kind = np.result_type(*(matrix.dtype for matrix, _ in prepared))
-    step = max(1, chunk // size)
-    for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        counts = _counts(rng, rows, size, kind)
-        scores = []
-        for s, (matrix, num_runs) in zip(sets, prepared, strict=True):
-            part = counts if len(s.columns) == size else counts[:, s.columns]
-            sums = part @ matrix
-            num, den = sums[:, :num_runs].astype(np.float64), sums[:, num_runs:].astype(np.float64)
-            scores.append(100 * num / np.where(den > 0, den, 1.0))
-        yield slice(start, start + rows), scores
+    prepared = [_prepare(s, size) for s in sets]
+    kinds = {matrix.dtype for matrix, _ in prepared}
+    for first, block in weight_blocks(seed, name, resamples, size):
+        step = max(FEWEST_ROWS if chunk >= BLOCK else 1, chunk // size)
+        for start in range(0, len(block), step):
+            counts = block[start : start + step]
+            cast = {kind: counts.astype(kind) for kind in kinds}
+            yield slice(first + start, first + start + len(counts)), [
+                _scores(cast[matrix.dtype], s.columns, matrix, num_runs) for s, (matrix, num_runs) in zip(sets, prepared, strict=True)
+            ]
 
 
-def _prepare(s: TestSet) -> tuple[npt.NDArray[np.floating], int]:
-    """Statistics as a (G, R + R or 1) matrix whose products with counts are exact: float32 for small integers, else float64 on a grid."""
-    matrix = np.concatenate([s.num, s.den]).T
-    if np.array_equal(matrix, np.rint(matrix)) and matrix.max(initial=0) * len(matrix) < 2**24:
-        return np.ascontiguousarray(matrix, dtype=np.float32), len(s.num)
-    return np.ascontiguousarray(np.rint(matrix * GRID) / GRID), len(s.num)
+def _scores(counts: npt.NDArray[Any], columns: Ints, matrix: npt.NDArray[Any], num_runs: int) -> Floats:
+    """(rows, R) scores in points from (rows, size) counts."""
+    sums = (counts if len(columns) == counts.shape[1] else counts[:, columns]) @ matrix
+    num, den = sums[:, :num_runs].astype(np.float64), sums[:, num_runs:].astype(np.float64)
+    result: Floats = 100 * num / np.where(den > 0, den, 1.0)
+    return result
+
+
+def _prepare(s: TestSet, size: int) -> tuple[npt.NDArray[Any], int]:
+    """Statistics as a (G, R + R or 1) matrix whose products with counts are exact: float32 for small integers, else float64 on a grid.
+
+    A resampled sum is at most `size` times the largest value; float32 holds every integer up to 2**24, float64 up to 2**53.
+    """
+    parts = [s.num, s.den]
+    most = size * max(float(part.max(initial=0)) for part in parts)
+    if most < 2**24 and all(np.issubdtype(part.dtype, np.integer) or np.array_equal(part, np.rint(part)) for part in parts):
+        return np.concatenate(parts).T.astype(np.float32, order="C"), len(s.num)
+    scale = 2.0 ** min(GRID, 52 - int(np.ceil(np.log2(max(most, 1.0)))))
+    return np.ascontiguousarray(np.rint(np.concatenate(parts).T * scale) / scale, dtype=np.float64), len(s.num)
 
 
 def arm_means(scores: Floats, weights: Ints, unit_of_run: Ints) -> Floats:
@@ -157,7 +214,7 @@ def crossed_bootstrap(
     *,
     resamples: int = 10_000,
     seed: int = 0,
-    chunk: int = CHUNK,
+    chunk: int = BLOCK,
 ) -> Floats:
     """(B,) draws, in points, of sum_a weights_a (mean score of arm a) on one test set; arms and clusters as in `two_way`.
 
@@ -175,7 +232,7 @@ def crossed_bootstrap(
     member = (inverse[:, None] == np.arange(len(codes))).astype(np.float64) if clusters is not None else None
     one = TestSet(num if member is None else num @ member, den if member is None else den @ member, np.arange(len(codes)))
     scores = np.empty((resamples, len(num)))
-    for rows, (part,) in resampled_chunks(generator(seed, "examples"), resamples, len(codes), [one], chunk):
+    for rows, (part,) in resampled_chunks(seed, "examples", resamples, len(codes), [one], chunk):
         scores[rows] = part
     draws, first = np.zeros(resamples), 0
     for i, ((n, _), weight) in enumerate(zip(prepared, weights, strict=True)):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from raystilts.stats.bootstrap import TestSet, arm_means, generator, resampled_chunks, run_weights, set_name
+from raystilts.stats.bootstrap import TestSet, arm_means, resampled_chunks, run_weights, set_name
 from raystilts.stats.estimate import Cell, Moments, moments
 from raystilts.stats.findings import describe, gold_conflict, gold_digests, matching
 from raystilts.stats.plan import Contrast, Plan, StatsError, Value
@@ -233,7 +233,7 @@ def build(data: Data, specs: Sequence[Spec], resamples: int, seed: int) -> Cells
     for keys in _shared_sets(data, distinct):
         members = {key: [(i, spec) for i, spec in enumerate(distinct) if (spec.target, spec.language, spec.variant) == key] for key in keys}
         name = set_name("examples", ["\1".join(map(str, key)) for key in keys])
-        _draw(data, members, weights, draws, generator(seed, name))
+        _draw(data, members, weights, draws, seed, name)
     return Cells({spec: i for i, spec in enumerate(distinct)}, found, draws)
 
 
@@ -257,7 +257,8 @@ def _draw(
     members: Mapping[tuple[str, str, int], list[tuple[int, Spec]]],
     weights: Mapping[tuple[str, ...], npt.NDArray[np.int64]],
     draws: Floats,
-    rng: np.random.Generator,
+    seed: int,
+    name: str,
 ) -> None:
     """Fills the draws of the cells (number, spec) of one group of test sets."""
     blocks = [data.blocks[key[:2]][key[2]] for key in members]
@@ -272,7 +273,7 @@ def _draw(
         wanted.append(
             [(i, np.searchsorted(runs, spec.runs), weights[spec.universe], unit) for (i, spec), unit in zip(cells, units, strict=True)]
         )
-    for drawn, scores in resampled_chunks(rng, draws.shape[1], len(codes), sets):
+    for drawn, scores in resampled_chunks(seed, name, draws.shape[1], len(codes), sets):
         for score, cells_wanted in zip(scores, wanted, strict=True):
             for i, columns, weight, unit in cells_wanted:
                 draws[i, drawn] = arm_means(score[:, columns], weight[drawn], unit)

@@ -1,0 +1,185 @@
+"""Plans: what is shared is planned once, parents first, the same keys everywhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raystilts import cli
+from raystilts.errors import UserError
+from raystilts.stage import Encoder, Recipe
+from raystilts.store import Store
+from raystilts.study import NONE, Plan, Study, make_plan
+from raystilts.task import Source, Task
+from raystilts.tasks import cldr
+
+GOLDEN = ROOT / "tests" / "golden" / "quickstart-plan.json"
+
+
+def experiment(name: str):
+    """An experiment's module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "experiments" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+QUICKSTART = experiment("quickstart").smoke()
+
+
+def check(plan: Plan) -> None:
+    """What holds of every plan."""
+    seen: set[str] = set()
+    for key, stage in plan.stages.items():
+        assert stage.key == key
+        assert stage.parent is None or stage.parent.key in seen, "a parent stands behind its child"
+        seen.add(key)
+    assert {cell.evaluation.key for cell in plan.cells} <= seen
+    assert len({(c.encoder, c.intermediate, c.target, c.seed) for c in plan.cells}) == len(plan.cells)
+    assert all(sum(role == r for role in plan.roles.values()) <= plan.unshared[r] for r in set(plan.roles.values()))
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    st.permutations((cldr.CURRENCY, cldr.OFFICIAL)), st.permutations((cldr.KIND, cldr.LIST, cldr.NAME)),
+    st.permutations((1, 2, 3)), st.permutations(QUICKSTART.encoders),
+)  # fmt: skip
+def test_keys_do_not_depend_on_order(intermediates, targets, seeds, encoders) -> None:
+    """Any order of a study's factors gives the same set of stages, parents before children, and no stage twice."""
+    study = replace(QUICKSTART, intermediates=tuple(intermediates), targets=tuple(targets), seeds=tuple(seeds), encoders=tuple(encoders))
+    plan = make_plan(study)
+    check(plan)
+    assert set(plan.stages) == set(make_plan(replace(QUICKSTART, intermediates=(cldr.CURRENCY, cldr.OFFICIAL), seeds=(1, 2, 3))).stages)
+
+
+def test_more_seeds_and_languages_keep_what_is_there() -> None:
+    """Adding seeds keeps every stage; adding languages keeps every trained model; a new margin or name keeps everything."""
+    before = make_plan(QUICKSTART)
+    assert set(before.stages) < set(make_plan(replace(QUICKSTART, seeds=(1, 2, 3))).stages)
+    more = make_plan(replace(QUICKSTART, languages=(*QUICKSTART.languages, "ta")))
+    trained = {key for key, stage in before.stages.items() if stage.phase != "evaluate"}
+    assert trained <= set(more.stages)
+    assert set(before.stages) == set(make_plan(replace(QUICKSTART, margin=2.0, name="other", question="?")).stages)
+
+
+def test_counts_of_the_quickstart() -> None:
+    """2 encoders x 3 arms x 3 seeds: alignment once per encoder, an intermediate once per seed for all targets, retrieval without a seed once."""
+    plan = make_plan(experiment("quickstart").study())
+    check(plan)
+    found = {role: sum(r == role for r in plan.roles.values()) for role in plan.unshared}
+    assert found == {"pretraining": 4, "intermediate": 12, "target": 36, "evaluation": 50}
+    assert plan.unshared == {"pretraining": 100, "intermediate": 36, "target": 36, "evaluation": 50}
+    untrained = [cell for cell in plan.cells if cell.seed is None]
+    assert {(cell.intermediate, cell.target) for cell in untrained} == {(NONE, "name")}
+
+
+def test_the_quickstart_has_the_golden_plan() -> None:
+    """Keys of the quickstart are those of the golden file: whoever changes one changes what everybody's stores hold.
+
+    After a change that is meant: raystilts plan experiments/quickstart.py --json > tests/golden/quickstart-plan.json
+    """
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    plan = make_plan(experiment("quickstart").study())
+    rows = cli.plan_rows(plan, Store(Path("nowhere")))
+    assert [{**row, "done": False} for row in golden] == rows
+
+
+def test_keys_are_the_same_in_another_process() -> None:
+    """Another interpreter with another hash seed, started elsewhere, plans the same keys."""
+    path = ROOT / "experiments" / "quickstart.py"
+    command = [sys.executable, "-m", "raystilts.cli", "plan", f"{path}:smoke", "--json", "--store", "nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONHASHSEED": "77"}, cwd=ROOT / "tests")
+    assert [row["key"] for row in json.loads(done.stdout)] == list(make_plan(QUICKSTART).stages)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """A folder with a tiny encoder's files and the data of two tasks that share their training set."""
+    encoder = tmp_path / "enc"
+    encoder.mkdir()
+    (encoder / "config.json").write_text("{}")
+    (encoder / "model.safetensors").write_bytes(b"weights")
+    for name in ("nli-en.tsv", "dev-en.tsv", "test-sw.tsv", "test-ur.tsv"):
+        (tmp_path / name).write_text("a\tb\tyes\nc\td\tno\n", encoding="utf-8")
+    return tmp_path
+
+
+def pair(name: str, **changes: object) -> Task:
+    """A task on the files of `world`."""
+    facts = {
+        "kind": "classification", "metric": "accuracy", "labels": ("no", "yes"), "languages": ("sw", "ur"),
+        "train": Source(files=("nli-en.tsv",)), "dev": Source(files=("dev-en.tsv",)), "test": Source(files=("test-{language}.tsv",)),
+    }  # fmt: skip
+    return Task(name, **(facts | changes))
+
+
+def test_same_data_is_the_same_stage_and_is_flagged(world: Path) -> None:
+    """An intermediate task on the target's own training data is the baseline's training (planned once), and its cells are flagged."""
+    study = Study("s", "?", (Encoder("e", folder="enc"),), (pair("nli"),), (pair("xnli"),), (1,))
+    plan = make_plan(study, world, world)
+    check(plan)
+    flags = {cell.intermediate: cell.same_data for cell in plan.cells}
+    assert flags == {NONE: False, "nli": True}
+    baseline, arm = plan.cells
+    assert arm.intermediate_stage is baseline.evaluation.parent
+    other = make_plan(replace(study, recipes={"nli": Recipe(learning_rate=1e-3)}), world, world)
+    assert other.cells[1].intermediate_stage is not other.cells[0].evaluation.parent
+
+
+def test_changed_data_changes_keys(world: Path) -> None:
+    """A changed test file makes new evaluations only; a changed training file makes everything new."""
+    study = Study("s", "?", (Encoder("e", folder="enc"),), (), (pair("xnli"),), (1,))
+    before = make_plan(study, world, world)
+    (world / "test-ur.tsv").write_text("a\tb\tno\n", encoding="utf-8")
+    after = make_plan(study, world, world)
+    kept = {before.stages[key].phase for key in set(before.stages) & set(after.stages)}
+    assert kept == {"train"}
+    (world / "nli-en.tsv").write_text("a\tb\tno\nc\td\tyes\n", encoding="utf-8")
+    assert not set(make_plan(study, world, world).stages) & set(after.stages)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"languages": ()}, "language list is empty"),
+        ({"languages": ("de",)}, "none of its languages is a language of 'xnli'"),
+        ({"languages": ("sw", "zz9")}, "zz9"),
+        ({"seeds": ()}, "seeds is empty"),
+        ({"seeds": (1, 1)}, "seed '1' is named twice"),
+        ({"targets": ("xnlii",)}, "did you mean 'xnli'"),
+        ({"targets": (pair("t", test=None),)}, "no test data"),
+        ({"intermediates": (pair("t", train=None),)}, "no training data"),
+        ({"encoders": (Encoder("e", folder="nowhere"),)}, r"no config\.json"),
+        ({"targets": (pair("t", test=Source(files=("absent-{language}.tsv",))),)}, "absent-sw.tsv"),
+        ({"levels": {"sw": "poor"}}, "poor"),
+        ({"families": ("task",)}, "families"),
+    ],
+)
+def test_bad_studies_are_one_sentence(world: Path, changes: dict[str, object], message: str) -> None:
+    """Whatever is wrong with a study is a UserError that names it, before anything runs."""
+    study = Study("s", "?", (Encoder("e", folder="enc"),), (), (pair("xnli"),), (1,))
+    with pytest.raises(UserError, match=message):
+        make_plan(replace(study, **changes), world, world)
+
+
+@pytest.mark.parametrize("function", ["study", "smoke"])
+def test_the_laptop_experiment_plans(shared_data: Path, tmp_path: Path, function: str) -> None:
+    """experiments/laptop.py plans on the real data with encoder folders of any content."""
+    for layers in (3, 6, 12):
+        folder = tmp_path / f"e5-small-{layers}"
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_bytes(bytes([layers]))
+    plan = make_plan(getattr(experiment("laptop"), function)(), shared_data, tmp_path)
+    check(plan)
+    assert {cell.target for cell in plan.cells if cell.same_data} == {"xnli-dev"}

@@ -1,0 +1,254 @@
+"""The sweep: order, failures, and the same store in one process and on Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_study import QUICKSTART
+
+from raystilts.store import Store
+from raystilts.study import make_plan
+from raystilts.sweep import MAX_TRIES, Schedule, duration, jobs
+
+PLAN = make_plan(QUICKSTART)
+SMOKE = f"{ROOT / 'experiments' / 'quickstart.py'}:smoke"
+
+
+class Memory(Store):
+    """A store that only remembers which stages are there."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("nowhere"))
+        object.__setattr__(self, "keys", set())
+
+    def has(self, key: str) -> bool:
+        return key in self.keys
+
+    def failure(self, key: str) -> str:
+        return "ValueError" if f"failed {key}" in self.keys else ""
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_any_order_of_endings_runs_every_job_once_after_its_parent(data: st.DataObject) -> None:
+    """However jobs interleave on however many slots, each runs exactly once, after what it starts from, until all is in the store."""
+    store = Memory()
+    schedule = Schedule(PLAN, store)
+    slots, started = data.draw(st.integers(1, 8)), []
+    while not schedule.over:
+        while len(schedule.running) < slots and (key := schedule.start()):
+            parent = PLAN.stages[key].parent
+            assert parent is None or store.has(parent.key)
+            started.append(key)
+        key = data.draw(st.sampled_from(sorted(schedule.running)))
+        store.keys.update(schedule.jobs[key])
+        assert schedule.end(key) == "done"
+    assert sorted(started) == sorted(schedule.jobs)
+    assert set(PLAN.stages) == store.keys
+    assert schedule.num_left == 0
+
+
+def test_the_longest_chain_starts_first() -> None:
+    """Among ready jobs the one with the longest remaining chain starts, so alignment comes before a retrieval baseline."""
+    store = Memory()
+    schedule = Schedule(PLAN, store)
+    heights = []
+    while (key := schedule.start()) is not None:
+        heights.append(schedule.height[key])
+        store.keys.update(schedule.jobs[key])
+        schedule.end(key)
+    assert heights == sorted(heights, reverse=True)
+
+
+def test_a_failed_job_blocks_only_its_descendants() -> None:
+    """What follows a failed stage does not start, everything else does, and the counts say so."""
+    store = Memory()
+    schedule = Schedule(PLAN, store)
+    bad = next(key for key in schedule.jobs if PLAN.roles[key] == "intermediate")
+    ran = []
+    while (key := schedule.start()) is not None:
+        ran.append(key)
+        if key == bad:
+            store.keys.add(f"failed {key}")
+        else:
+            store.keys.update(schedule.jobs[key])
+        schedule.end(key)
+    below = {key for key in schedule.jobs if bad in {stage.key for stage in PLAN.stages[key].lineage[:-1]}}
+    assert below
+    assert schedule.failed == [bad]
+    assert schedule.blocked == below
+    assert set(ran) == set(schedule.jobs) - below
+    assert schedule.num_left == 0
+
+
+def test_a_job_whose_process_died_is_tried_again_and_a_bug_is_not() -> None:
+    """A lost process is worth MAX_TRIES tries; an exception that the job itself reported is final at once."""
+    store = Memory()
+    schedule = Schedule(PLAN, store)
+    first = schedule.start()
+    for _ in range(MAX_TRIES - 1):
+        assert schedule.end(first, died=True) == "again"
+        assert schedule.start() == first
+    assert schedule.end(first, died=True) == "failed"
+    second = schedule.start()
+    store.keys.add(f"failed {second}")
+    assert schedule.end(second, died=True) == "failed"
+
+
+def test_only_what_is_missing_is_a_job() -> None:
+    """With everything in the store but one target model, the jobs are that model with its evaluation; with an evaluation gone, that."""
+    store = Memory()
+    store.keys.update(PLAN.stages)
+    assert jobs(PLAN, store) == {}
+    evaluation = next(cell.evaluation for cell in PLAN.cells if cell.target == "kind")
+    store.keys.remove(evaluation.key)
+    assert jobs(PLAN, store) == {evaluation.key: [evaluation.key]}
+    store.keys.remove(evaluation.parent.key)
+    assert jobs(PLAN, store) == {evaluation.parent.key: [evaluation.parent.key, evaluation.key]}
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(3, "3 s"), (89, "89 s"), (200, "3 min"), (7800, "2 h 10 min")])
+def test_durations_are_readable(seconds: float, text: str) -> None:
+    """Time left is said in the unit that a person would use."""
+    assert duration(seconds) == text
+
+
+def raystilts(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """The command line in a process group of its own, as a terminal starts it."""
+    command = [sys.executable, "-m", "raystilts.cli", *arguments]
+    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+
+
+def contents(store: Path) -> dict[str, dict[str, str]]:
+    """Key -> file -> hash of all finished stages, without logs (which name processes)."""
+    found = Store(store)
+    return {
+        path.name: {name: facts["sha256"] for name, facts in found.record(path.name)["files"].items() if name != "log.jsonl"}
+        for path in (store / "stages").iterdir()
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smoke study, run in one process."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    process = raystilts("run", SMOKE, "--in-process", "--store", "store", cwd=folder)
+    output, _ = process.communicate(timeout=170)
+    assert process.returncode == 0, output
+    return folder / "store"
+
+
+def test_a_second_run_does_nothing_and_a_deleted_stage_is_rebuilt(undisturbed: Path) -> None:
+    """Running again trains nothing; after deleting one model only it and what depends on it are made again, bit by bit the same."""
+    before = contents(undisturbed)
+    process = raystilts("run", SMOKE, "--in-process", "--store", "store", cwd=undisturbed.parent)
+    output, _ = process.communicate(timeout=170)
+    assert "nothing to run" in output
+    gone = next(key for key, stage in PLAN.stages.items() if PLAN.roles[key] == "intermediate")
+    below = {key for key, stage in PLAN.stages.items() if gone in {s.key for s in stage.lineage}}
+    assert len(below) > 3
+    kept = {key: (undisturbed / "stages" / key).stat().st_mtime_ns for key in PLAN.stages if key not in below}
+    for key in below:
+        shutil.rmtree(undisturbed / "stages" / key)
+    process = raystilts("run", SMOKE, "--in-process", "--store", "store", cwd=undisturbed.parent)
+    output, _ = process.communicate(timeout=170)
+    assert process.returncode == 0, output
+    assert contents(undisturbed) == before
+    assert kept == {key: (undisturbed / "stages" / key).stat().st_mtime_ns for key in kept}
+
+
+def test_a_failing_stage_is_reported_and_the_rest_is_done(undisturbed: Path, tmp_path: Path) -> None:
+    """A stage that raises fails only what depends on it: exit code 1, its label and the error at the end, and in status."""
+    experiment = tmp_path / "failing.py"
+    experiment.write_text(
+        "import importlib.util\n"
+        f"spec = importlib.util.spec_from_file_location('q', {str(ROOT / 'experiments' / 'quickstart.py')!r})\n"
+        "q = importlib.util.module_from_spec(spec); spec.loader.exec_module(q)\n"
+        "from dataclasses import replace\n"
+        "def study():\n"
+        "    s = q.smoke()\n"
+        "    bad = replace(s.recipes['default'], learning_rate=1e30, max_grad_norm=1e30)\n"
+        "    return replace(s, recipes=dict(s.recipes) | {'currency': bad}, encoders=s.encoders[:1], seeds=(1,))\n",
+        encoding="utf-8",
+    )
+    shutil.copytree(undisturbed, tmp_path / "store")
+    process = raystilts("run", "failing.py", "--in-process", "--store", "store", cwd=tmp_path)
+    output, _ = process.communicate(timeout=170)
+    assert process.returncode == 1, output
+    assert "FAILED intermediate currency, pico" in output
+    assert "the loss is" in output
+    assert "not started, because a stage before them failed" in output
+    status = raystilts("status", "failing.py", "--store", "store", cwd=tmp_path)
+    assert "failed: intermediate currency, pico" in status.communicate(timeout=60)[0]
+
+
+@pytest.mark.slow
+def test_ray_makes_the_same_store(undisturbed: Path, tmp_path: Path) -> None:
+    """On Ray every stage has the same bytes as in one process; nothing of Ray is left, neither processes nor folders."""
+    process = raystilts("run", SMOKE, "--store", "store", cwd=tmp_path)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert contents(tmp_path / "store") == contents(undisturbed)
+    assert not of_group(process.pid)
+    assert not list((tmp_path / "store" / "partial").iterdir())
+
+
+@pytest.mark.slow
+def test_interrupting_leaves_nothing_half_done(undisturbed: Path, tmp_path: Path) -> None:
+    """Ctrl-C in the middle: exit code 130, no process, no half-written stage; the same command continues to the same store."""
+    process = raystilts("run", SMOKE, "--store", "store", cwd=tmp_path)
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and len(list((tmp_path / "store").glob("stages/*"))) < 4:
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "run the same command again" in output
+    assert not of_group(process.pid)
+    assert not list((tmp_path / "store" / "partial").iterdir())
+    done = contents(tmp_path / "store")
+    assert 4 <= len(done) < len(PLAN.stages)
+    assert all("stage.json" not in files for files in done.values())
+    process = raystilts("run", SMOKE, "--store", "store", "--in-process", cwd=tmp_path)
+    output, _ = process.communicate(timeout=170)
+    assert process.returncode == 0, output
+    assert contents(tmp_path / "store") == contents(undisturbed)
+
+
+@pytest.mark.slow
+def test_two_workers_per_stage_train_through_ray_train(undisturbed: Path, tmp_path: Path) -> None:
+    """With --workers 2 the log of a training names both ranks, and its losses are one worker's within 1e-4."""
+    shutil.copytree(undisturbed, tmp_path / "store")
+    key = next(key for key in PLAN.stages if PLAN.label(key) == "target list, nano, after alignment, seed 1")
+    alone = losses(tmp_path / "store" / "stages" / key / "log.jsonl")[1]
+    shutil.rmtree(tmp_path / "store" / "stages" / key)
+    process = raystilts("run", SMOKE, "--store", "store", "--workers", "2", cwd=tmp_path)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    ranks, shared = losses(tmp_path / "store" / "stages" / key / "log.jsonl")
+    assert ranks == [0, 1]
+    assert shared == pytest.approx(alone, abs=1e-4)
+    assert not of_group(process.pid)
+
+
+def losses(path: Path) -> tuple[list[int], list[float]]:
+    """Ranks and losses in a log."""
+    first, *rest = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [worker["rank"] for worker in first["workers"]], [line["loss"] for line in rest]
+
+
+def of_group(group: int) -> list[str]:
+    """Living processes of a session that this test started, by its id."""
+    found = subprocess.run(["ps", "-eo", "sid=,stat=,args="], capture_output=True, text=True, check=True).stdout.splitlines()
+    return [line for line in found if line.split()[0] == str(group) and "Z" not in line.split()[1]]
