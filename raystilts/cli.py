@@ -159,7 +159,7 @@ def show_tasks(options: argparse.Namespace) -> int:
             "kind": task.kind,
             "metric": task.metric,
             "languages": list(task.languages),
-            "low_resource": [code for code in task.languages if code in languages.LANGUAGES and languages.low_resource(languages.LANGUAGES[code])],
+            "low_resource": [code for code in task.languages if is_low(code)],
             "trained_on": task.trained_on or (task.name if task.train else None),
             "citation": task.citation,
             "licence": task.licence,
@@ -173,6 +173,12 @@ def show_tasks(options: argparse.Namespace) -> int:
     for row in rows:
         print(f"{row['name']:12} {row['kind']:15} {row['metric']:19} {row['trained_on'] or '-':12} {len(row['languages']):9} {len(row['low_resource']):12}")
     return 0
+
+
+def is_low(code: str) -> bool:
+    """Whether a language is known to be low-resource."""
+    language = languages.find(code)
+    return language.resource_class is not None and languages.low_resource(language)
 
 
 def show_task(options: argparse.Namespace) -> int:
@@ -274,7 +280,7 @@ def show_status(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     """Verb run."""
     from raystilts import sweep  # noqa: PLC0415  imports Ray and torch only when something is to be run
-    from raystilts.execute import Site  # noqa: PLC0415
+    from raystilts.execute import Site, check_inputs  # noqa: PLC0415
 
     plan, store = planned(options)
     store.prepare()
@@ -286,12 +292,13 @@ def run(options: argparse.Namespace) -> int:
         Store(store.root.resolve()), owner(), options.data and options.data.resolve(), options.encoders and options.encoders.resolve(),
         options.workers, options.cpus_per_worker, options.gpus_per_worker,
     )  # fmt: skip
-    missing = [key for key in plan.stages if not store.has(key)]
-    if not missing:
+    if all(store.has(key) for key in plan.stages):
         print("nothing to run: all stages are in the store.")
     elif options.in_process:
+        check_inputs(plan, site)
         sweep.run_in_process(plan, site)
     else:
+        check_inputs(plan, site)
         sweep.run_on_ray(plan, site, sweep.Cluster(options.address, options.max_concurrent, options.verbose))
     write_report(plan, store, options)
     return 1 if any(not store.has(key) for key in plan.stages) else 0

@@ -16,6 +16,7 @@ from typing import Any
 
 import raystilts
 from raystilts import model
+from raystilts.errors import UserError
 from raystilts.model import Root
 from raystilts.stage import SCHEMA, Encoder, Stage
 from raystilts.store import Store
@@ -78,6 +79,28 @@ def execute(key: str, plan: Plan, site: Site, fit: Fit) -> None:
             "packages": versions(),
         }
         (folder / "stage.json").write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8")
+
+
+def check_inputs(plan: Plan, site: Site) -> None:
+    """Read all that the missing stages will read, so that a bad row or encoder is found before anything is trained.
+
+    Raises UserError with file and line, or with what cannot be loaded.
+    """
+    from raystilts import data  # noqa: PLC0415
+
+    missing = [stage for key, stage in plan.stages.items() if not site.store.has(key)]
+    for name, task in {(name, stage.task): None for stage in missing if stage.task for name, _ in stage.data}:
+        split, _, language = name.partition("/")
+        data.examples(task, split, language, site.data)
+    for encoder in plan.study.encoders:
+        if encoder.architecture is None:
+            root = root_of_encoder(encoder, site)
+            try:
+                model.load_tokenizer(root)
+                model.load_root(root)
+            except (OSError, ValueError, KeyError) as error:
+                reason = str(error).strip().splitlines()[0]
+                raise UserError(f"encoder {encoder.name!r}: {root.source} cannot be loaded ({reason}); give a complete encoder folder.") from error
 
 
 def _perform(stage: Stage, plan: Plan, site: Site, fit: Fit, folder: Path) -> dict[str, Any]:

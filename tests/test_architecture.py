@@ -26,7 +26,7 @@ ALLOWED = {
     "features": {"stage", "task"},
     "evaluate": {"data", "features", "metrics", "model", "stage", "task"},
     "train": {"data", "features", "model", "stage", "task"},
-    "execute": {"data", "evaluate", "model", "stage", "store", "study", "task", "train"},
+    "execute": {"data", "errors", "evaluate", "model", "stage", "store", "study", "task", "train"},
     "sweep": {"execute", "model", "stage", "store", "study", "train"},
     "stats": set(),
     "report": {"stats"},

@@ -7,13 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from raystilts.stats.design import Design, build, target_of
-from raystilts.stats.families import benjamini_hochberg, holm
+from raystilts.stats.bootstrap import generator
+from raystilts.stats.design import Cells, Design, build, target_of
+from raystilts.stats.estimate import NOTHING, estimate
+from raystilts.stats.families import Floats, benjamini_hochberg, holm, joint_maxima, max_t_adjusted
 from raystilts.stats.findings import Finding, clopper_pearson, collapsed_runs, find, matching
 from raystilts.stats.plan import ALL, Contrast, Interaction, Plan
-from raystilts.stats.rows import Rows
+from raystilts.stats.pooled import FEWEST, heterogeneity
+from raystilts.stats.rows import Line, Rows
 from raystilts.stats.scaling import decide
 from raystilts.stats.tables import Data, read
 
@@ -22,7 +26,7 @@ _LABELS = "<labels>"
 _T = "theta se df lo hi"
 SCHEMAS: dict[str, str] = {
     "gains": f"policy* contrast* {_LABELS} language* {_T} boot_lo boot_hi p p_holm p_bh n_examples# n_clusters# runs_plus# runs_minus# "
-    "score_plus score_minus v_seed v_example v_both mde seeds_needed# power_note* claim* reason*",
+    "score_plus score_minus v_seed v_example v_both mde seeds_needed# power_note* claim* reason* p_max_t",
     "interactions": f"policy* contrast* {_LABELS} language* {_T} boot_lo boot_hi p p_holm n_examples# power claim* reason*",
     "pooled": f"policy* contrast* {_LABELS} group* estimand* {_T} p p_holm n_languages# tau i2 claim* reason* note*",
     "partial_conjunction": f"policy* contrast* {_LABELS} group* num_languages# at_least# at_least_losses# reason*",
@@ -32,7 +36,11 @@ SCHEMAS: dict[str, str] = {
     "variance": f"policy* contrast* {_LABELS} language* component* variance share",
     "power": f"policy* contrast* {_LABELS} language* se mde seeds# detectable",
 }
-"""Columns in order: * text, # whole number, ? flag, else a number in points (p, df, share, i2: no unit; v_*, variance: points squared)."""
+"""Columns in order: * text, # whole number, ? flag, else a number in points (p, df, share, i2: no unit; v_*, variance: points squared).
+
+Rows of variance with the language "all" are about the mean gain with languages as a sample: `language` is what languages add to it.
+p_max_t: max-T over the family; it decides no claim.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,46 +81,125 @@ def analyse(runs: pa.Table, examples: pa.Table, plan: Plan) -> Analysis:
     (50.0, 'undecided')
     """
     data = read(runs, examples, plan.metric_of)
-    collapsed = collapsed_runs(data)
-    findings, dropped = find(data, plan, collapsed)
+    ready = prepared(data, plan)
     named: list[Contrast | Interaction] = [*plan.contrasts, *plan.interactions]
     labels = list(dict.fromkeys(name for item in named for name in item.labels))
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in SCHEMAS}
+    family = families_of(plan)
+    maxima: dict[tuple[str, tuple[str, ...]], Floats] = {}
+    for target in dict.fromkeys(target_of(data, contrast) for contrast in plan.contrasts):
+        if target is not None:
+            _target(data, plan, target, ready.designs, tables, maxima)
+    for row in tables["gains"]:
+        if row.get("p") is not None:
+            row["p_max_t"] = float(max_t_adjusted([row["p"]], maxima[row["policy"], family[row["contrast"]]])[0])
+    for kind in ("gains", "interactions", "pooled", "resource"):
+        _correct(tables[kind], family, plan.alpha)
+    _decide(tables["scaling"], family, plan.alpha)
+    return Analysis(
+        scores=_scores(data, plan),
+        findings=_findings(ready.findings),
+        collapse=_collapse(data, ready.collapsed, ready.kept, plan),
+        **{name: _table(SCHEMAS[name], rows, labels) for name, rows in tables.items()},
+    )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is known of the tables before anything is estimated: collapsed runs, findings, runs that are kept, a design per policy."""
+
+    collapsed: dict[int, list[str]]
+    findings: list[Finding]
+    kept: frozenset[int]
+    designs: dict[str, Design]
+
+
+def prepared(data: Data, plan: Plan) -> Prepared:
+    """Findings, and which runs each policy keeps."""
+    collapsed = collapsed_runs(data)
+    findings, dropped = find(data, plan, collapsed)
     kept = frozenset(run.index for run in data.runs if run.ok and run.index not in dropped)
     lost = frozenset(collapsed) & kept
     designs = {
         policy: Design(data, plan, kept - lost if policy == "converged" else kept, lost if policy == "converged" else frozenset())
         for policy in plan.collapsed
     }
-    for target in dict.fromkeys(target_of(data, contrast) for contrast in plan.contrasts):
-        if target is not None:
-            _target(data, plan, target, designs, tables)
-    family = _families(plan)
-    for kind in ("gains", "interactions", "pooled", "resource"):
-        _correct(tables[kind], family, plan.alpha)
-    _decide(tables["scaling"], family, plan.alpha)
-    return Analysis(
-        scores=_scores(data, plan),
-        findings=_findings(findings),
-        collapse=_collapse(data, collapsed, kept, plan),
-        **{name: _table(SCHEMAS[name], rows, labels) for name, rows in tables.items()},
-    )
+    return Prepared(collapsed, findings, kept, designs)
 
 
-def _target(data: Data, plan: Plan, target: str, designs: Mapping[str, Design], tables: dict[str, list[dict[str, Any]]]) -> None:
-    """Adds the rows of one target under every policy."""
+def _target(
+    data: Data,
+    plan: Plan,
+    target: str,
+    designs: Mapping[str, Design],
+    tables: dict[str, list[dict[str, Any]]],
+    maxima: dict[tuple[str, tuple[str, ...]], Floats],
+) -> None:
+    """Adds the rows of one target under every policy; `maxima` holds the joint null distribution of every family so far."""
     contrasts = [contrast for contrast in plan.contrasts if target_of(data, contrast) == target]
     faced = {(policy, c.name): design.rows(c, target) for policy, design in designs.items() for c in contrasts}
     specs = [spec for found in faced.values() for row in found for spec in (row.plus, row.minus) if spec is not None]
     rows = Rows(plan, build(data, specs, plan.resamples, plan.seed), tables)
     for policy in designs:
         lines = {c.name: rows.contrast(c, policy, faced[policy, c.name]) for c in contrasts}
+        for c in contrasts:
+            tables["variance"] += _over_languages(rows.cells, lines[c.name], {"policy": policy, "contrast": c.name, **c.labels})
+        _joint(rows.cells, [(("contrast", c.family), line) for c in contrasts for line in lines[c.name]], policy, target, plan.seed, maxima)
         for interaction in plan.interactions:
             if interaction.plus in lines and interaction.minus in lines:
                 rows.interaction(interaction, policy, lines)
 
 
-def _families(plan: Plan) -> dict[str, tuple[str, ...]]:
+def _over_languages(cells: Cells, lines: Sequence[Line], head: dict[str, Any]) -> list[dict[str, Any]]:
+    """What runs, examples and languages add to the variance of the mean gain over languages as a sample (points squared)."""
+    used = [line for line in lines if line.found is not None]
+    if len(used) < FEWEST:
+        return []
+    share = 1 / len(used)
+    w = cells.weights([(spec, weight * share) for line in used for spec, weight in line.pairs])
+    fixed = estimate(cells.found, w)
+    if fixed.v <= NOTHING:
+        return []
+    alone = cells.found.seed - cells.found.both
+    parts = {
+        name: max(float(side @ alone @ side), 0.0)
+        for name, i in (("seed_plus", 0), ("seed_minus", 1))
+        for side in [cells.weights([(line.pairs[i][0], share) for line in used])]
+    }
+    estimates = [line.found for line in used if line.found is not None]
+    tau2, _, _ = heterogeneity([e.theta for e in estimates], [e.v for e in estimates], fixed.v)
+    parts |= {"example": max(fixed.v_example - fixed.v_both, 0.0), "seed_x_example": fixed.v_both, "language": tau2 / len(used)}
+    total = sum(parts.values())
+    return [{**head, "language": ALL, "component": name, "variance": v, "share": v / total} for name, v in parts.items()]
+
+
+def _joint(
+    cells: Cells,
+    lines: Sequence[tuple[tuple[str, ...], Line]],
+    policy: str,
+    target: str,
+    seed: int,
+    maxima: dict[tuple[str, tuple[str, ...]], Floats],
+) -> None:
+    """Adds a target's hypotheses to the null distribution of each family's largest statistic; targets count as independent, which can only
+    make it larger (Gaussian correlation inequality, Royen 2014).
+    """
+    by_family: dict[tuple[str, ...], list[Line]] = {}
+    for family, line in lines:
+        if line.found is not None and line.found.v > NOTHING:
+            by_family.setdefault(family, []).append(line)
+    for family, members in by_family.items():
+        w = np.array([cells.weights(line.pairs) for line in members])
+        at = np.flatnonzero(w.any(axis=0))
+        w, here = w[:, at], np.ix_(at, at)
+        covariance = w @ (cells.found.seed[here] + cells.found.example[here] - cells.found.both[here]) @ w.T
+        v = np.array([line.found.v for line in members if line.found is not None])
+        drawn = joint_maxima(covariance, v, generator(seed, f"max-t {policy} {target} {family}"))
+        key = (policy, family)
+        maxima[key] = np.maximum(maxima[key], drawn) if key in maxima else drawn
+
+
+def families_of(plan: Plan) -> dict[str, tuple[str, ...]]:
     """The family of every contrast and interaction; interactions of contrasts that share families share theirs."""
     contrasts = {c.name: c.family for c in plan.contrasts}
     family: dict[str, tuple[str, ...]] = {name: ("contrast", own) for name, own in contrasts.items()}

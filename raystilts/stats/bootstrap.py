@@ -122,11 +122,11 @@ class TestSet:
 
 
 def resampled_chunks(
-    seed: int, name: str, resamples: int, size: int, sets: Sequence[TestSet], chunk: int = BLOCK
+    seed: int, name: str, resamples: int, size: int, sets: Sequence[TestSet], chunk: int | None = None
 ) -> Iterator[tuple[slice, list[Floats]]]:
     """Rows of resamples, and the (rows, R) scores in points of every test set, all under the weights of the set `name`.
 
-    size: number of clusters that are resampled. chunk: weights multiplied at a time; results do not depend on it. Resampled sums are
+    size: number of clusters that are resampled. chunk: weights multiplied at a time (default: a block); results do not depend on it. Resampled sums are
     matrix products of weights with statistics.
 
     >>> one = TestSet(np.array([[1.0, 0.0]]), np.ones((1, 2)), np.arange(2))
@@ -136,7 +136,7 @@ def resampled_chunks(
     prepared = [_prepare(s, size) for s in sets]
     kinds = {matrix.dtype for matrix, _ in prepared}
     for first, block in weight_blocks(seed, name, resamples, size):
-        step = max(FEWEST_ROWS if chunk >= BLOCK else 1, chunk // size)
+        step = len(block) if chunk is None else max(1, chunk // size)
         for start in range(0, len(block), step):
             counts = block[start : start + step]
             cast = {kind: counts.astype(kind) for kind in kinds}
@@ -214,7 +214,7 @@ def crossed_bootstrap(
     *,
     resamples: int = 10_000,
     seed: int = 0,
-    chunk: int = BLOCK,
+    chunk: int | None = None,
 ) -> Floats:
     """(B,) draws, in points, of sum_a weights_a (mean score of arm a) on one test set; arms and clusters as in `two_way`.
 

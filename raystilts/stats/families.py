@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from raystilts.stats.plan import StatsError
 
@@ -76,6 +77,40 @@ def max_t(theta: npt.ArrayLike, se: npt.ArrayLike, resampled: npt.ArrayLike, sca
     largest = np.sort(deviation.max(axis=0))
     above = len(largest) - np.searchsorted(largest, np.abs(centre) / error, side="left")
     return np.asarray((above + 1.0) / (len(largest) + 1.0), dtype=np.float64)
+
+
+def joint_maxima(covariance: npt.ArrayLike, variance: npt.ArrayLike, rng: np.random.Generator, draws: int = 10_000) -> Floats:
+    """(draws,) largest |z| of m hypotheses that are all null, from their covariance (m, m) and variances (m,), points squared.
+
+    Multivariate normal (Hothorn, Bretz and Westfall 2008) and not resampled: three runs resampled have lighter tails than three new ones.
+
+    >>> one = joint_maxima(np.ones((5, 5)), np.ones(5), np.random.default_rng(0))
+    >>> five = joint_maxima(np.eye(5), np.ones(5), np.random.default_rng(0))
+    >>> np.quantile([one, five], 0.95, axis=1).round(1)
+    array([2. , 2.6])
+    """
+    scale = np.sqrt(np.asarray(variance, dtype=np.float64))
+    correlation = np.asarray(covariance, dtype=np.float64) / np.outer(scale, scale)
+    np.fill_diagonal(correlation, 1.0)
+    values, vectors = np.linalg.eigh(correlation)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    root /= np.sqrt((root**2).sum(axis=1, keepdims=True))
+    result: Floats = np.abs(rng.standard_normal((draws, len(scale))) @ root.T).max(axis=1)
+    return result
+
+
+def max_t_adjusted(p: npt.ArrayLike, maxima: npt.ArrayLike) -> Floats:
+    """Single-step max-T adjusted p-values (Westfall and Young 1993), (m,) -> (m,), from the null draws of the family's largest |z|.
+
+    Each p-value enters as the |z| that has it, so that hypotheses with different degrees of freedom can be compared; none gets smaller.
+
+    >>> max_t_adjusted([0.05, 1e-9], np.linspace(0, 4, 999)).round(3)
+    array([0.511, 0.001])
+    """
+    values, drawn = _checked(p), np.sort(np.asarray(maxima, dtype=np.float64))
+    z = -special.ndtri(values / 2)
+    above = len(drawn) - np.searchsorted(drawn, z, side="left")
+    return np.maximum((above + 1.0) / (len(drawn) + 1.0), values)
 
 
 def partial_conjunction(p: npt.ArrayLike) -> Floats:

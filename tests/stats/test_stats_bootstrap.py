@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import os
 import random
+import subprocess
+import sys
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy import stats
 from stats_tables import as_tables, random_rows
 
 from raystilts.stats import Contrast, Plan, analyse, bootstrap, calibrated, crossed_bootstrap, percentile, two_way
-from raystilts.stats.bootstrap import TestSet, arm_means, generator, resampled_chunks, run_weights
+from raystilts.stats.bootstrap import TestSet, arm_means, generator, multinomial_counts, resampled_chunks, run_weights, weight_blocks
 
 CONTRAST = Contrast("mnli", {"intermediate": "mnli"}, {"intermediate": "none"})
 
@@ -57,7 +64,6 @@ def test_results_do_not_depend_on_the_chunk_size(values: str, monkeypatch: pytes
     assert (draws[0] == draws[2]).all()
     rows = random_rows(np.random.default_rng(0), metric="micro_f1", encoders=("base",))
     whole = analysis_bytes(*rows, seed=1)
-    monkeypatch.setattr(bootstrap, "CHUNK", 50)
     monkeypatch.setattr(bootstrap.resampled_chunks, "__defaults__", (50,))
     assert analysis_bytes(*rows, seed=1) == whole
 
@@ -68,12 +74,14 @@ def test_draws_are_the_definition() -> None:
     predicted, gold = rng.integers(0, 4, (3, 11)), rng.integers(0, 4, 11)
     true = np.minimum(predicted, gold)
     num, den = 2.0 * true, (predicted + gold).astype(float)
-    ((rows, (scores,)),) = list(resampled_chunks(generator(5, "e"), 20, 11, [TestSet(num, den, np.arange(11))]))
-    drawn = generator(5, "e").integers(0, 11, size=(20, 11), dtype=np.uint32)
+    ((rows, (scores,)),) = list(resampled_chunks(5, "e", 20, 11, [TestSet(num, den, np.arange(11))]))
+    ((_, weights),) = list(weight_blocks(5, "e", 20, 11))
     runs = run_weights(5, "r", 20, 3)
     means = arm_means(scores, runs, np.arange(3))
     for b in range(20):
-        by_run = [100 * sum(num[s, i] for i in drawn[b]) / sum(den[s, i] for i in drawn[b]) for s in range(3)]
+        drawn = [i for i in range(11) for _ in range(weights[b, i])]
+        assert len(drawn) == 11
+        by_run = [100 * sum(num[s, i] for i in drawn) / sum(den[s, i] for i in drawn) for s in range(3)]
         assert means[b] == pytest.approx(sum(w * f for w, f in zip(runs[b], by_run, strict=True)) / 3, rel=1e-12)
     assert rows == slice(0, 20)
 
@@ -105,3 +113,63 @@ def test_an_arm_shared_by_contrasts_is_resampled_once() -> None:
     rows = analyse(*as_tables(runs, examples), plan).gains.to_pylist()
     for plus, minus in zip(rows[: len(rows) // 2], rows[len(rows) // 2 :], strict=True):
         assert (plus["boot_lo"], plus["boot_hi"]) == pytest.approx((-minus["boot_hi"], -minus["boot_lo"]), rel=1e-9)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_every_resample_of_a_small_set_has_its_multinomial_probability(size: int) -> None:
+    """All possible counts occur as often as size! / prod counts! / size**size says (chi-square test), and nothing else does."""
+    number = 200_000
+    found = Counter(map(tuple, multinomial_counts(generator(3, "small"), number, size).tolist()))
+    possible = [c for c in itertools.product(range(size + 1), repeat=size) if sum(c) == size]
+    expected = [number * math.factorial(size) / math.prod(map(math.factorial, c)) / size**size for c in possible]
+    assert sum(found[c] for c in possible) == number
+    assert size == 1 or stats.chisquare([found[c] for c in possible], expected).pvalue > 1e-3
+
+
+def test_counts_of_a_large_set_are_multinomial() -> None:
+    """Single counts are binomial(n, 1 / n), so are sums over parts of the set, and parts are as negatively correlated as draws are."""
+    size, rows = 1530, 4000
+    counts = multinomial_counts(generator(1, "large"), rows, size)
+    assert (counts.sum(axis=1) == size).all()
+    values = np.bincount(counts.ravel(), minlength=8)
+    chance = stats.binom.pmf(np.arange(7), size, 1 / size)
+    expected = counts.size * np.append(chance, 1 - chance.sum())
+    assert stats.chisquare([*values[:7], values[7:].sum()], expected).pvalue > 1e-3
+    for part in (100, 765):
+        sums = counts[:, :part].sum(axis=1, dtype=np.int64)
+        spread = size * part / size * (1 - part / size)
+        assert abs(sums.mean() - part) < 4 * np.sqrt(spread / rows)
+        assert sums.var(ddof=1) == pytest.approx(spread, rel=4 * np.sqrt(2 / rows))
+        assert stats.kstest((sums + generator(2, "ties").random(rows) - 0.5 - part) / np.sqrt(spread), "norm").pvalue > 1e-3
+    by_position = counts.sum(axis=0, dtype=np.int64)
+    assert stats.chisquare(by_position).pvalue > 1e-3
+
+
+SCRIPT = """
+import hashlib
+import numpy as np
+from raystilts.stats import crossed_bootstrap
+rng = np.random.default_rng(0)
+digest = hashlib.sha256()
+for values in ((rng.random((2, 6, 3000)) < 0.7).astype(float), rng.random((2, 6, 3000))):
+    digest.update(crossed_bootstrap(list(values), [1.0, -1.0], resamples=300).tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    """The same bits with one and with several threads of the matrix product, for integer and for real statistics."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    outputs = {
+        subprocess.run([sys.executable, "-c", SCRIPT], env=os.environ | dict.fromkeys(names, n), capture_output=True, text=True, check=True).stdout
+        for n in ("1", "2", "4")
+    }
+    assert len(outputs) == 1
+    assert len(outputs.pop()) == 65
+
+
+def test_a_longer_bootstrap_has_the_full_blocks_of_a_shorter_one() -> None:
+    """Every block of resamples has its own stream, so that what is drawn does not depend on what was drawn before."""
+    short, long = ([counts for _, counts in weight_blocks(0, "x", resamples, 1 << 13)] for resamples in (64, 100))
+    assert all((a == b).all() for a, b in zip(short, long, strict=False))
+    assert not (long[0] == long[1]).all()

@@ -1,0 +1,232 @@
+"""From XLM-R Base to Large on MasakhaNER 2.0: what the released predictions show, and what usual practice would have made of them.
+
+    python analysis/masakhaner_base_to_large.py ../shared/data/masakhaner2 [--tables DIR]
+
+Reads gold (CoNLL) and the released predictions (one tag a line) of 8 languages, recomputes F1 as seqeval does, and writes
+masakhaner_base_to_large.md beside this script; --tables also writes runs.parquet and examples.parquet for `raystilts analyse`.
+Each model was trained on the language that it is tested in, so this is no transfer: it is the data set on which the two sizes are public
+with all their seeds. The folder's hashes of constant output, its duplicate and its seeds are found by the module, not given to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raystilts import languages
+from raystilts.metrics import micro_f1
+from raystilts.results import codes
+from raystilts.stats import Analysis, Contrast, Plan, alternatives_table, analyse
+
+PLAN = Plan((Contrast("large-base", {"encoder": "xlmrlarge"}, {"encoder": "xlmrbase"}),), metric="micro_f1", margin=1.0)
+REPORT = Path(__file__).with_suffix(".md")
+
+
+def tables(folder: Path) -> tuple[pa.Table, pa.Table]:
+    """runs and examples of the folder's gold/LANGUAGE.txt and predictions/ENCODER/LANGUAGE/SEED.txt."""
+    gold = {path.stem: sentences(path) for path in sorted(folder.glob("gold/*.txt"))}
+    runs: list[dict[str, Any]] = []
+    parts: list[pa.Table] = []
+    for path in sorted(folder.glob("predictions/*/*/*.txt")):
+        encoder, language, name = path.parts[-3], path.parts[-2], path.stem
+        run = f"{encoder}/{language}/{name}"
+        tags = iter(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        predicted = [[next(tags) for _ in sentence] for sentence in gold[language]]
+        if next(tags, None) is not None:
+            raise ValueError(f"{path} has more tags than the gold of {language}")
+        statistics = [micro_f1(*pair) for pair in zip(gold[language], predicted, strict=True)]
+        size = len(predicted)
+        columns: dict[str, Any] = {"run_id": [run] * size, "language": [language] * size}
+        columns["example_id"] = [f"{language} {i}" for i in range(size)]
+        columns |= {f"s{k}": [row[k] for row in statistics] for k in range(3)}
+        columns |= {"prediction_code": codes(pa.chunked_array([predicted])), "gold_code": codes(pa.chunked_array([gold[language]]))}
+        parts.append(pa.table(columns))
+        runs.append({"run_id": run, "encoder": encoder, "trained_on": language, "seed": int(name.removeprefix("seed"))})
+    if not runs:
+        raise ValueError(f"{folder} holds no predictions/ENCODER/LANGUAGE/SEED.txt")
+    return pa.Table.from_pylist(runs), pa.concat_tables(parts)
+
+
+def sentences(path: Path) -> list[list[str]]:
+    """Last columns of a CoNLL file, sentence by sentence."""
+    found: list[list[str]] = [[]]
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.strip():
+            found[-1].append(line.split()[-1])
+        elif found[-1]:
+            found.append([])
+    return [sentence for sentence in found if sentence]
+
+
+def report(runs: pa.Table, examples: pa.Table) -> str:
+    """The whole report as Markdown: the same bytes for the same data."""
+    found = analyse(runs, examples, PLAN)
+    rivals = alternatives_table(runs, examples, PLAN, resamples=2000).to_pylist()
+    pooled = {(row["policy"], row["estimand"]): row for row in found.pooled.to_pylist()}
+    every, converged = (pooled[policy, "fixed_languages"] for policy in ("all", "converged"))
+    lines = [
+        "# From XLM-R Base to Large on MasakhaNER 2.0",
+        "",
+        "Made by `python analysis/masakhaner_base_to_large.py`; not edited by hand. F1 recomputed from the released tags as seqeval does;",
+        f"points; {runs.num_rows} runs, {examples.num_rows:,} predicted sentences; 95 % intervals; margin 1 point.",
+        "",
+        "## In short",
+        "",
+        f"- All runs: Large minus Base over these 8 languages is {with_interval(every)}: {every['claim']}.",
+        f"- Converged runs only: {with_interval(converged)}: {converged['claim']}.",
+        f"- {collapse_sentence(found)} The sign of the comparison rests on them, so both are reported.",
+        "",
+        "## Pooled over the languages",
+        "",
+        *table(
+            ("runs", "about", "Large - Base", "p", "p (Holm)", "tau", "claim"),
+            (
+                (row["policy"], row["estimand"], with_interval(row), number(row["p"], 4), number(row["p_holm"], 4), number(row["tau"]), row["claim"])
+                for row in found.pooled.to_pylist()
+            ),
+        ),
+        "",
+        "## Language by language",
+        "",
+    ]
+    for policy in PLAN.collapsed:
+        lines += [f"### {'All runs' if policy == 'all' else 'Converged runs only'}", "", *by_language(found, policy), ""]
+    lines += ["## What is wrong with the predictions", "", *findings(found), "", "## What more seeds would show", "", *power(found), ""]
+    return "\n".join([*lines, *naive(rivals), ""])
+
+
+def collapse_sentence(found: Analysis) -> str:
+    """How many runs collapsed, with exact intervals."""
+    parts = []
+    for row in found.collapse.to_pylist():
+        parts.append(f"{row['collapsed']} of {row['runs']} runs of {row['encoder']} [{100 * row['lo']:.1f}, {100 * row['hi']:.1f} %]")
+    return f"Collapsed (the same output everywhere): {'; '.join(parts)}."
+
+
+def by_language(found: Analysis, policy: str) -> list[str]:
+    """Gains of one policy."""
+    rows = [row for row in found.gains.to_pylist() if row["policy"] == policy]
+    return table(
+        ("language", "runs", "Base", "Large", "Large - Base (t)", "calibrated bootstrap", "p (Holm)", "p (max-T)", "detectable", "seeds for 1 point", "claim"),
+        (
+            (
+                *(name(row["language"]), f"{row['runs_minus']} + {row['runs_plus']}", number(row["score_minus"]), number(row["score_plus"])),
+                *(with_interval(row), span(row["boot_lo"], row["boot_hi"]), number(row["p_holm"], 4), number(row["p_max_t"], 4)),
+                *(number(row["mde"]), str(row["seeds_needed"] or row["power_note"].split(":")[0]), row["claim"]),
+            )
+            for row in rows
+        ),
+    )
+
+
+def findings(found: Analysis) -> list[str]:
+    """All findings, as a table."""
+    rows = found.findings.to_pylist()
+    cells = ((row["kind"], row["severity"], shortened(row["run_ids"]), row["language"], row["detail"]) for row in rows)
+    return table(("kind", "severity", "runs", "language", "what"), cells)
+
+
+def shortened(runs: Sequence[str]) -> str:
+    """All run ids, or the number of them where there are many."""
+    return ", ".join(runs) if len(runs) <= 3 else f"{len(runs)} runs"
+
+
+def power(found: Analysis) -> list[str]:
+    """Detectable gain against seeds, both policies."""
+    rows = found.power.to_pylist()
+    seeds = sorted({row["seeds"] for row in rows})
+    curve: dict[tuple[str, str], dict[int, float]] = {}
+    for row in rows:
+        curve.setdefault((row["policy"], row["language"]), {})[row["seeds"]] = row["detectable"]
+    cells = ((policy, name(code), *(number(of[n]) for n in seeds)) for (policy, code), of in curve.items())
+    text = "Points that would be found with 80 % power, by seeds in each arm (two-sided 5 %, one language, before correction):"
+    return [text, "", *table(("runs", "language", *(f"{n} seeds" for n in seeds)), cells)]
+
+
+def naive(rivals: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What other practices would have claimed, uncorrected, as they are mostly used."""
+    lines = [
+        "## What other practices would have claimed",
+        "",
+        "The same predictions, other rules; the name says what an interval is about. Each cell: estimate, interval, and a star where the rule",
+        "would have called it real without correcting for 8 languages. `two_way` is this module's, also uncorrected here; only its Holm-corrected",
+        "claims above are claims. `given_first_runs_example_only` compares the runs with the lowest seed, `best_runs_difference` the best ones.",
+        "",
+    ]
+    for policy in PLAN.collapsed:
+        mine = [row for row in rivals if row["policy"] == policy]
+        methods = list(dict.fromkeys(row["method"] for row in mine))
+        codes_ = list(dict.fromkeys(row["language"] for row in mine))
+        cell = {(row["method"], row["language"]): row for row in mine}
+        lines += [f"### {'All runs' if policy == 'all' else 'Converged runs only'}", ""]
+        lines += table(
+            ("method", *(name(code) for code in codes_), "called real"),
+            (
+                (
+                    f"`{method}`",
+                    *(rival(cell.get((method, code))) for code in codes_),
+                    f"{sum(bool(cell[method, code]['would_claim']) for code in codes_ if (method, code) in cell)} of {len(codes_)}",
+                )
+                for method in methods
+            ),
+        )
+        lines.append("")
+    return lines[:-1]
+
+
+def rival(row: Mapping[str, Any] | None) -> str:
+    """One cell of the table of rivals."""
+    if row is None or row["theta"] is None:
+        return "–"
+    star = "*" if row["would_claim"] else ""
+    p = f" p {row['p']:.3f}" if row["lo"] is None and row["p"] is not None else ""
+    return f"{row['theta']:+.2f}{star}" + (f" {span(row['lo'], row['hi'])}" if row["lo"] is not None else p)
+
+
+def name(code: str) -> str:
+    """Bambara (bam)."""
+    return f"{languages.find(code).name} ({code})"
+
+
+def with_interval(row: Mapping[str, Any]) -> str:
+    """An estimate with its interval, or why there is none."""
+    return row["reason"] if row["theta"] is None else f"{row['theta']:+.2f} {span(row['lo'], row['hi'])}"
+
+
+def span(low: float | None, high: float | None) -> str:
+    """Both ends of an interval."""
+    return "–" if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number, or a dash."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A Markdown table."""
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def main() -> None:
+    """Write the report, and the tables where asked."""
+    parser = argparse.ArgumentParser(description="XLM-R Base against Large on MasakhaNER 2.0, from the released predictions.")
+    parser.add_argument("data", type=Path, help="folder with gold/ and predictions/")
+    parser.add_argument("--tables", type=Path, metavar="DIR", help="also write runs.parquet and examples.parquet there")
+    options = parser.parse_args()
+    runs, examples = tables(options.data)
+    if options.tables:
+        options.tables.mkdir(parents=True, exist_ok=True)
+        pq.write_table(runs, options.tables / "runs.parquet")
+        pq.write_table(examples, options.tables / "examples.parquet")
+    REPORT.write_text(report(runs, examples), encoding="utf-8")
+    print(f"{REPORT.name} is written.")
+
+
+if __name__ == "__main__":
+    main()
