@@ -50,7 +50,7 @@ def study() -> Study:
     """Two encoders x (none, currency, official) x (kind, list, name) x seeds 1-3."""
     return Study(
         name="quickstart",
-        question="Do English intermediate tasks help to read names in languages that the encoder was never aligned with, and does that scale?",
+        question="Do English intermediate tasks help to read names in languages that an encoder was never aligned with, and does it scale?",
         encoders=(encoder("nano", 2, 128), encoder("micro", 3, 192)),
         intermediates=(cldr.CURRENCY, cldr.OFFICIAL),
         targets=(cldr.KIND, cldr.LIST, cldr.NAME),

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from raystilts import __version__, data, languages, tasks
+from raystilts import __version__, show
 from raystilts.errors import UserError
 from raystilts.store import Store, owner
-from raystilts.study import ROLES, Plan, Study, make_plan
+from raystilts.study import Plan, Study, make_plan
 
 EPILOGUES = {
     "tasks": "example: raystilts tasks xnli --data ../shared/data",
@@ -73,7 +73,9 @@ def parser() -> argparse.ArgumentParser:
         ("report", "Write the report of a study from what is in its store.", report),
     ):
         added = verb(name, what, function)
-        added.add_argument("experiment", metavar="EXPERIMENT", help="FILE.py or FILE.py:FUNCTION; the function (default: study) returns a Study")
+        added.add_argument(
+            "experiment", metavar="EXPERIMENT", help="FILE.py or FILE.py:FUNCTION; the function (default: study) returns a Study"
+        )
         added.add_argument("--store", type=Path, metavar="DIR", help="folder of finished stages (default: runs/NAME-OF-STUDY)")
         added.add_argument("--data", type=Path, metavar="DIR", help="folder with data in its original formats (default: the Hub)")
         added.add_argument("--encoders", type=Path, metavar="DIR", help="folder that holds the encoder folders (default: the current one)")
@@ -90,7 +92,9 @@ def add_run_flags(added: argparse.ArgumentParser) -> None:
     """Flags that say how a plan runs."""
     added.add_argument("--workers", type=positive, default=1, metavar="N", help="processes per fine-tuning (default: 1)")
     added.add_argument("--cpus-per-worker", type=positive, default=1, metavar="N", help="CPUs, and threads, of a process (default: 1)")
-    added.add_argument("--gpus-per-worker", type=share, default=0.0, metavar="X", help="GPUs of a process; a fraction shares one (default: 0)")
+    added.add_argument(
+        "--gpus-per-worker", type=share, default=0.0, metavar="X", help="GPUs of a process; a fraction shares one (default: 0)"
+    )
     added.add_argument("--max-concurrent", type=positive, metavar="N", help="stages at the same time (default: what fits)")
     added.add_argument("--address", metavar="ADDRESS", help="join this Ray cluster, such as auto (default: start Ray on this machine)")
     added.add_argument("--in-process", action="store_true", help="run the stages one after the other in this process, without Ray")
@@ -151,125 +155,29 @@ def planned(options: argparse.Namespace) -> tuple[Plan, Store]:
 
 def show_tasks(options: argparse.Namespace) -> int:
     """Verb tasks."""
-    if options.name:
-        return show_task(options)
-    rows = [
-        {
-            "name": task.name,
-            "kind": task.kind,
-            "metric": task.metric,
-            "languages": list(task.languages),
-            "low_resource": [code for code in task.languages if is_low(code)],
-            "trained_on": task.trained_on or (task.name if task.train else None),
-            "citation": task.citation,
-            "licence": task.licence,
-        }
-        for task in tasks.TASKS.values()
-    ]
-    if options.json:
-        print(json.dumps(rows, indent=1))
-        return 0
-    print(f"{'name':12} {'kind':15} {'metric':19} {'trained on':12} {'languages':>9} {'low-resource':>12}")
-    for row in rows:
-        print(f"{row['name']:12} {row['kind']:15} {row['metric']:19} {row['trained_on'] or '-':12} {len(row['languages']):9} {len(row['low_resource']):12}")
-    return 0
-
-
-def is_low(code: str) -> bool:
-    """Whether a language is known to be low-resource."""
-    language = languages.find(code)
-    return language.resource_class is not None and languages.low_resource(language)
-
-
-def show_task(options: argparse.Namespace) -> int:
-    """Verb tasks NAME: the facts, and the first example of each split that is at hand."""
-    task = tasks.find(options.name)
-    facts = {"name": task.name, "kind": task.kind, "metric": task.metric, "labels": task.labels, "languages": task.languages}
-    facts |= {"trained_on": task.trained_on or None, "citation": task.citation, "licence": task.licence}
-    splits = {}
-    for split, source in (("train", task.train), ("dev", task.dev), ("test", task.test)):
-        if source is None:
-            continue
-        found = {}
-        for language in task.languages if split == "test" else ("en",):
-            try:
-                examples = data.examples(task, split, language, options.data)
-            except UserError as error:
-                found[language] = {"missing": str(error)}
-            else:
-                found[language] = {"examples": len(examples), "first": {"texts": examples[0].texts, "label": examples[0].label}}
-        splits[split] = found
-    if options.json:
-        print(json.dumps(facts | {"splits": splits}, indent=1, ensure_ascii=False))
-        return 0
-    for name, value in facts.items():
-        print(f"{name:12} {', '.join(value) if isinstance(value, tuple) else value or '-'}")
-    for split, by_language in splits.items():
-        for language, known in by_language.items():
-            print(f"{split:5} {language:4} {known.get('missing') or str(known['examples']) + ' examples; ' + json.dumps(known['first'], ensure_ascii=False)}")
+    facts = show.task_facts(options.name, options.data) if options.name else show.task_rows()
+    lines = show.task_lines(facts) if isinstance(facts, dict) else show.tasks_table(facts)
+    print(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else "\n".join(lines))
     return 0
 
 
 def show_plan(options: argparse.Namespace) -> int:
     """Verb plan."""
     plan, store = planned(options)
-    if options.json:
-        print(json.dumps(plan_rows(plan, store), indent=1, ensure_ascii=False))
-        return 0
-    print_plan(plan, store)
+    rows = show.plan_rows(plan, store)
+    print(json.dumps(rows, indent=1, ensure_ascii=False) if options.json else "\n".join(show.plan_table(plan, store)))
     return 0
-
-
-def plan_rows(plan: Plan, store: Store) -> list[dict[str, object]]:
-    """The plan's stages, parents first."""
-    return [
-        {
-            "key": key,
-            "role": plan.roles[key],
-            "label": plan.label(key),
-            "phase": stage.phase,
-            "encoder": plan.encoders[key],
-            "task": stage.task.name if stage.task else None,
-            "seed": stage.seed,
-            "parent": stage.parent.key if stage.parent else None,
-            "done": store.has(key),
-        }
-        for key, stage in plan.stages.items()
-    ]
-
-
-def print_plan(plan: Plan, store: Store) -> None:
-    """A table: per role the stages, what is done, and what a sweep without sharing would have run."""
-    study = plan.study
-    print(f"{study.name}: {study.question}")
-    arms = len(study.intermediates) + 1
-    print(
-        f"{len(study.encoders)} encoders x {arms} intermediates (with none) x {len(study.targets)} targets x {len(study.seeds)} seeds"
-        f" = {len(plan.cells)} runs; store: {store.root}"
-    )
-    print(f"{'':14}{'stages':>8}{'done':>8}{'to run':>8}{'unshared':>10}")
-    total = [0, 0, 0, 0]
-    for role in ROLES:
-        keys = [key for key in plan.stages if plan.roles[key] == role]
-        done = sum(store.has(key) for key in keys)
-        row = [len(keys), done, len(keys) - done, plan.unshared[role]]
-        total = [a + b for a, b in zip(total, row, strict=True)]
-        print(f"{role:14}{row[0]:8}{row[1]:8}{row[2]:8}{row[3]:10}")
-    print(f"{'all':14}{total[0]:8}{total[1]:8}{total[2]:8}{total[3]:10}")
-    for cell in plan.cells:
-        if cell.same_data and cell.seed == study.seeds[0]:
-            print(f"note: {cell.intermediate} -> {cell.target} trains on the same data twice ({cell.encoder}).")
 
 
 def show_status(options: argparse.Namespace) -> int:
     """Verb status."""
     plan, store = planned(options)
-    rows = plan_rows(plan, store)
+    rows = show.plan_rows(plan, store)
     failures = {key: store.failure(key) for key in plan.stages if store.failure(key) and not store.has(key)}
     if options.json:
         print(json.dumps({"study": plan.study.name, "stages": rows, "failures": failures}, indent=1, ensure_ascii=False))
         return 0
-    print_plan(plan, store)
+    print("\n".join(show.plan_table(plan, store)))
     for key, text in failures.items():
         print(f"failed: {plan.label(key)} ({key})\n  {text.strip().splitlines()[-1]}")
     missing = [plan.label(row["key"]) for row in rows if not row["done"]]  # type: ignore[arg-type]
@@ -286,13 +194,19 @@ def run(options: argparse.Namespace) -> int:
     store.prepare()
     store.clear_partial()
     store.forget_failures()
-    print_plan(plan, store)
+    print("\n".join(show.plan_table(plan, store)))
     # workers of Ray start in another folder
     site = Site(
         Store(store.root.resolve()), owner(), options.data and options.data.resolve(), options.encoders and options.encoders.resolve(),
         options.workers, options.cpus_per_worker, options.gpus_per_worker,
     )  # fmt: skip
-    if all(store.has(key) for key in plan.stages):
+    done = store.finished(plan.stages)
+    stale = [key for key in plan.stages if store.has(key) and key not in done]
+    for key in reversed(stale):
+        store.discard(key)
+    if stale:
+        print(f"{len(stale)} finished stages stand on one that is gone from the store and are made again with it.")
+    if len(done) == len(plan.stages):
         print("nothing to run: all stages are in the store.")
     elif options.in_process:
         check_inputs(plan, site)

@@ -27,7 +27,9 @@ TOKEN_BUDGET = 8192
 PREDICTIONS = "predictions"
 
 
-def evaluate(stage: Stage, root: Root, checkpoint: Path | None, labels: Sequence[str], data_dir: Path | None, folder: Path, device: str) -> dict[str, Any]:
+def evaluate(
+    stage: Stage, root: Root, checkpoint: Path | None, labels: Sequence[str], data_dir: Path | None, folder: Path, device: str
+) -> dict[str, Any]:
     """Evaluate a stage's task in all its languages; writes predictions/<language>.parquet into `folder`.
 
     labels: the label names in the order of the head's outputs. Returns what stage.json says of it: scores in 0-100 per language.
@@ -73,7 +75,8 @@ def predict(
     for module in (parts.encoder, parts.head):
         if module is not None:
             module.to(device).eval()
-    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=device.startswith("cuda") and torch.cuda.is_bf16_supported()):
+    bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported()
+    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=bf16):
         if pairs:
             return _retrieve(task, parts, items, examples, tokenizer, device)
         found = _label(task, recipe, parts, items, labels, flat, tokenizer.pad_token_id, device)
@@ -89,7 +92,14 @@ def _per_language(found: Sequence[Any], examples: Mapping[str, Sequence[Example]
 
 
 def _label(
-    task: Task, recipe: Recipe, parts: Model, items: Sequence[Item], labels: Sequence[str], flat: Sequence[Example], padding: int, device: str
+    task: Task,
+    recipe: Recipe,
+    parts: Model,
+    items: Sequence[Item],
+    labels: Sequence[str],
+    flat: Sequence[Example],
+    padding: int,
+    device: str,
 ) -> list[Any]:
     assert parts.head is not None  # noqa: S101  for the type checker
     names = np.array(labels)
@@ -112,7 +122,9 @@ def _label(
     return [tuple(found) for found in tags] if task.kind == "tagging" else single
 
 
-def _retrieve(task: Task, parts: Model, items: Sequence[Item], examples: Mapping[str, Sequence[Example]], tokenizer: Any, device: str) -> dict[str, list[Any]]:  # noqa: ANN401
+def _retrieve(
+    task: Task, parts: Model, items: Sequence[Item], examples: Mapping[str, Sequence[Example]], tokenizer: Any, device: str
+) -> dict[str, list[Any]]:
     """Nearest English text by cosine among the language's own candidates; the first of equals."""
     texts = {tuple(pieces): None for item in items for pieces in (item.pieces, item.second)}
     place = {text: i for i, text in enumerate(texts)}
@@ -121,17 +133,20 @@ def _retrieve(task: Task, parts: Model, items: Sequence[Item], examples: Mapping
     for language, of_language in examples.items():
         mine = items[start : start + len(of_language)]
         start += len(of_language)
-        queries, candidates = (vectors[[place[tuple(side)] for side in sides]] for sides in zip(*((i.pieces, i.second) for i in mine), strict=True))
+        queries, candidates = (
+            vectors[[place[tuple(side)] for side in sides]] for sides in zip(*((i.pieces, i.second) for i in mine), strict=True)
+        )
         best = (queries @ candidates.T).argmax(1).tolist()
         found[language] = [of_language[i].id for i in best]
     return found
 
 
-def _embed(task: Task, parts: Model, texts: Sequence[tuple[int, ...]], tokenizer: Any, device: str) -> torch.Tensor:  # noqa: ANN401
+def _embed(task: Task, parts: Model, texts: Sequence[tuple[int, ...]], tokenizer: Any, device: str) -> torch.Tensor:
     """[len(texts), hidden] unit vectors: mean over content tokens of the layer at the task's relative depth."""
-    depth = round(task.layer * parts.encoder.config.num_hidden_layers)  # type: ignore[union-attr, operator]
+    config: Any = parts.encoder.config
+    depth = round(task.layer * config.num_hidden_layers)
     special = torch.tensor(sorted(tokenizer.all_special_ids), device=device)
-    index, vectors = parts.index.to(device), torch.empty(len(texts), parts.encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
+    index, vectors = parts.index.to(device), torch.empty(len(texts), config.hidden_size)
     for batch in features.by_tokens(np.array([len(text) for text in texts]), TOKEN_BUDGET):
         pieces = features.pad([texts[i] for i in batch], tokenizer.pad_token_id).to(device)
         mask = (pieces != tokenizer.pad_token_id).long()

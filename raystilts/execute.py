@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import raystilts
 from raystilts import model
@@ -91,7 +91,7 @@ def check_inputs(plan: Plan, site: Site) -> None:
     missing = [stage for key, stage in plan.stages.items() if not site.store.has(key)]
     for name, task in {(name, stage.task): None for stage in missing if stage.task for name, _ in stage.data}:
         split, _, language = name.partition("/")
-        data.examples(task, split, language, site.data)
+        data.examples(task, cast("data.Split", split), language, site.data)
     for encoder in plan.study.encoders:
         if encoder.architecture is None:
             root = root_of_encoder(encoder, site)
@@ -100,7 +100,9 @@ def check_inputs(plan: Plan, site: Site) -> None:
                 model.load_root(root)
             except (OSError, ValueError, KeyError) as error:
                 reason = str(error).strip().splitlines()[0]
-                raise UserError(f"encoder {encoder.name!r}: {root.source} cannot be loaded ({reason}); give a complete encoder folder.") from error
+                raise UserError(
+                    f"encoder {encoder.name!r}: {root.source} cannot be loaded ({reason}); give a complete encoder folder."
+                ) from error
 
 
 def _perform(stage: Stage, plan: Plan, site: Site, fit: Fit, folder: Path) -> dict[str, Any]:
@@ -118,7 +120,9 @@ def _perform(stage: Stage, plan: Plan, site: Site, fit: Fit, folder: Path) -> di
         facts = fit(stage, root, checkpoint, folder)
         return facts | {"dev_score": evaluate.dev_score(stage, root, folder, facts["labels"], site.data, site.device)}
     labels = site.store.record(above.key)["result"].get("labels", []) if above else []
-    return evaluate.evaluate(stage, root, checkpoint, labels, site.data, folder, site.device) | {"num_parameters": model.num_parameters(root)}
+    return evaluate.evaluate(stage, root, checkpoint, labels, site.data, folder, site.device) | {
+        "num_parameters": model.num_parameters(root)
+    }
 
 
 def root_of(stage: Stage, plan: Plan, site: Site) -> Root:

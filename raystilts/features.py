@@ -40,7 +40,7 @@ class Item:
     tags: list[int]
 
 
-def encode(task: Task, labels: Sequence[str], examples: Sequence[Example], tokenizer: Any, max_length: int) -> list[Item]:  # noqa: ANN401
+def encode(task: Task, labels: Sequence[str], examples: Sequence[Example], tokenizer: Any, max_length: int) -> list[Item]:
     """The items of all the examples, in their order; no word of a tagging example is dropped.
 
     A gold label outside `labels` (a category that only dev has) gets the number that losses ignore; it can never be predicted.
@@ -52,11 +52,13 @@ def encode(task: Task, labels: Sequence[str], examples: Sequence[Example], token
         pairs = [example.texts[1] for example in examples] if examples and len(examples[0].texts) > 1 else None
         encoded = tokenizer([example.texts[0] for example in examples], pairs, truncation=True, max_length=max_length)["input_ids"]
         return [Item(i, encoded[i], [], [], 0, number.get(str(example.label), IGNORED), []) for i, example in enumerate(examples)]
-    sides = [tokenizer([example.texts[side] for example in examples], truncation=True, max_length=max_length)["input_ids"] for side in (0, 1)]
+    sides = [
+        tokenizer([example.texts[side] for example in examples], truncation=True, max_length=max_length)["input_ids"] for side in (0, 1)
+    ]
     return [Item(i, sides[0][i], sides[1][i], [], 0, 0, []) for i in range(len(examples))]
 
 
-def _windows(examples: Sequence[Example], number: dict[str, int], tokenizer: Any, max_length: int) -> Iterator[Item]:  # noqa: ANN401
+def _windows(examples: Sequence[Example], number: dict[str, int], tokenizer: Any, max_length: int) -> Iterator[Item]:
     start, *end = tokenizer("")["input_ids"]
     room = max_length - 1 - len(end)
     encoded = tokenizer([list(example.texts) for example in examples], is_split_into_words=True, add_special_tokens=False)
@@ -65,7 +67,8 @@ def _windows(examples: Sequence[Example], number: dict[str, int], tokenizer: Any
         for piece, word in zip(encoded["input_ids"][i], encoded.word_ids(i), strict=True):
             of_word[word].append(piece)
         tags = [number.get(tag, IGNORED) for tag in example.label or ()]
-        first, pieces, words = 0, [start], []
+        first, pieces = 0, [start]
+        words: list[int] = []
         for n, found in enumerate(of_word):
             kept = found[:room] or [tokenizer.unk_token_id]  # a word of nothing but ignored characters still gets a prediction
             if len(pieces) - 1 + len(kept) > room:
@@ -138,7 +141,7 @@ def pad(sequences: Sequence[Sequence[int]], value: int) -> Tensor:
 _cache: dict[str, Any] = {}
 
 
-def cached(parts: Sequence[object], make: Callable[[], Any]) -> Any:  # noqa: ANN401
+def cached(parts: Sequence[object], make: Callable[[], Any]) -> Any:
     """`make()`, or what it returned in this process for equal `parts` (whose text must say all that it depends on).
 
     Workers live through many stages, which read the same few test sets.

@@ -15,16 +15,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from raystilts.errors import UserError
 from raystilts.stage import Encoder, Pooling
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 WEIGHTS = "model.safetensors"
+SPECIAL_TOKENS = {"bos": "<s>", "cls": "<s>", "eos": "</s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "sentencepiece.bpe.model")
 
 
@@ -35,7 +35,7 @@ def encoder_folder(encoder: Encoder, encoders_dir: Path | None) -> Path | None:
     folder = (encoders_dir or Path()) / encoder.folder
     if not (folder / "config.json").is_file():
         raise UserError(
-            f"encoder {encoder.name!r}: {folder} has no config.json; put a Hugging Face encoder folder there or name its parent with --encoders."
+            f"encoder {encoder.name!r}: {folder} has no config.json; put an encoder folder there or name its parent with --encoders."
         )
     if not list(folder.glob("*.safetensors")):
         raise UserError(f"encoder {encoder.name!r}: {folder} has no *.safetensors; other weight formats are not loaded.")
@@ -58,7 +58,7 @@ def encoder_identity(encoder: Encoder, encoders_dir: Path | None) -> str:
 
 
 @lru_cache(maxsize=64)
-def _file_hash(path: Path, size: int, mtime: int) -> str:  # noqa: ARG001  size and mtime make a changed file another key
+def _file_hash(path: Path, size: int, mtime: int) -> str:
     from raystilts.store import sha256  # noqa: PLC0415
 
     return sha256(path)
@@ -72,7 +72,7 @@ class Root:
     revision: str | None = None
 
 
-def _transformers() -> Any:  # noqa: ANN401  it is untyped
+def _transformers() -> Any:
     """transformers without its progress bars and advice."""
     import transformers  # noqa: PLC0415
 
@@ -82,7 +82,7 @@ def _transformers() -> Any:  # noqa: ANN401  it is untyped
 
 
 @lru_cache(maxsize=2)
-def load_root(root: Root) -> Any:  # noqa: ANN401  transformers is untyped
+def load_root(root: Root) -> Any:
     """The root encoder, loaded once per process; never changed (`Model` copies what it trains)."""
     encoder = _transformers().AutoModel.from_pretrained(
         root.source, revision=root.revision or "main", use_safetensors=True, trust_remote_code=False, dtype="float32"
@@ -93,7 +93,7 @@ def load_root(root: Root) -> Any:  # noqa: ANN401  transformers is untyped
 
 
 @lru_cache(maxsize=2)
-def load_tokenizer(root: Root) -> Any:  # noqa: ANN401
+def load_tokenizer(root: Root) -> Any:
     """The root encoder's tokenizer, loaded once per process."""
     tokenizer = _transformers().AutoTokenizer.from_pretrained(root.source, revision=root.revision or "main", trust_remote_code=False)
     if not tokenizer.is_fast:
@@ -121,7 +121,9 @@ class Model:
         return self.index[pieces]
 
 
-def build(root: Root, checkpoint: Path | None, pieces: Iterable[int] | None, num_labels: int | None, seed: int | None, keep_head: bool) -> Model:
+def build(
+    root: Root, checkpoint: Path | None, pieces: Iterable[int] | None, num_labels: int | None, seed: int | None, *, keep_head: bool
+) -> Model:
     """The model that a stage works on: the root's weights, the checkpoint's above them, and a head.
 
     pieces: piece ids that will occur (None: all, without compaction). num_labels: a head with that many outputs (None: no head).
@@ -149,7 +151,8 @@ def build(root: Root, checkpoint: Path | None, pieces: Iterable[int] | None, num
         _load_body(encoder, body, checkpoint)
     head = None
     if num_labels is not None:
-        head = nn.utils.skip_init(nn.Linear, base.config.hidden_size, num_labels)  # its weights follow; the global generator stays as it is
+        # its weights follow; the global generator stays as it is
+        head = cast("nn.Linear", nn.utils.skip_init(nn.Linear, base.config.hidden_size, num_labels))  # type: ignore[no-untyped-call]
         if keep_head:
             head.load_state_dict({name.removeprefix("head."): value for name, value in saved.items() if name.startswith("head.")})
         else:
@@ -188,9 +191,9 @@ def _load_body(encoder: nn.Module, body: dict[str, Tensor], checkpoint: Path | N
         raise UserError(f"{checkpoint}: its weights do not fit the encoder; delete the folder and run again.")
 
 
-def _embedding_name(encoder: Any) -> str:  # noqa: ANN401
+def _embedding_name(encoder: Any) -> str:
     matrix = encoder.get_input_embeddings().weight
-    return next(name for name, parameter in encoder.named_parameters() if parameter is matrix)
+    return next(str(name) for name, parameter in encoder.named_parameters() if parameter is matrix)
 
 
 def save(model: Model, folder: Path, root: Root, checkpoint: Path | None) -> None:
@@ -240,7 +243,7 @@ def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
     return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
-def initialise(folder: Path, texts: Iterable[str], architecture: Any, seed: int) -> None:  # noqa: ANN401
+def initialise(folder: Path, texts: Iterable[str], architecture: Any, seed: int) -> None:
     """Write a randomly initialised encoder of XLM-R's architecture with a unigram tokenizer trained on `texts`."""
     import torch  # noqa: PLC0415
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers  # noqa: PLC0415
@@ -251,7 +254,12 @@ def initialise(folder: Path, texts: Iterable[str], architecture: Any, seed: int)
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
     tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
-    trainer = trainers.UnigramTrainer(vocab_size=architecture.vocab_size, special_tokens=special, unk_token="<unk>", show_progress=False)  # noqa: S106
+    trainer = trainers.UnigramTrainer(
+        vocab_size=architecture.vocab_size,
+        special_tokens=special,
+        unk_token="<unk>",  # noqa: S106  a token, not a password
+        show_progress=False,
+    )
     tokenizer.train_from_iterator(texts, trainer)
     learned = json.loads(tokenizer.to_str())["model"]["vocab"][len(special) :]
     pieces = sorted(_settled(learned), key=lambda entry: (-entry[1], entry[0]))
@@ -260,13 +268,7 @@ def initialise(folder: Path, texts: Iterable[str], architecture: Any, seed: int)
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=ids)
     fast = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        bos_token="<s>",
-        cls_token="<s>",
-        eos_token="</s>",
-        sep_token="</s>",
-        pad_token="<pad>",
-        unk_token="<unk>",
-        mask_token="<mask>",
+        **{f"{name}_token": token for name, token in SPECIAL_TOKENS.items()},
         model_max_length=architecture.max_length,
     )
     config = transformers.XLMRobertaConfig(
@@ -293,4 +295,5 @@ def initialise(folder: Path, texts: Iterable[str], architecture: Any, seed: int)
 def describe(root: Root) -> dict[str, Any]:
     """Facts of the root encoder for stage.json."""
     config = load_root(root).config
-    return {"architecture": config.model_type, "layers": config.num_hidden_layers, "hidden_size": config.hidden_size, "num_parameters": num_parameters(root)}
+    names = {"architecture": "model_type", "layers": "num_hidden_layers", "hidden_size": "hidden_size"}
+    return {ours: getattr(config, theirs) for ours, theirs in names.items()} | {"num_parameters": num_parameters(root)}

@@ -104,7 +104,7 @@ def _tsv(path: Path, source: Source, kind: Kind) -> Iterator[Row]:
     rows = [line.split("\t") for line in _lines(path)]
     width, start = len(source.header or source.columns), 1
     if not width:
-        raise UserError(f"{path}: the task's source names no columns; give it columns=(\"text\", \"label\") or what the rows hold.")
+        raise UserError(f'{path}: the task\'s source names no columns; give it columns=("text", "label") or what the rows hold.')
     places = list(range(width))
     if source.header:
         width, start = len(rows[0]), 2

@@ -90,7 +90,9 @@ def _of_cell(cell: Cell, store: Store) -> Iterator[pa.Table]:
         except (OSError, pa.ArrowInvalid) as error:
             raise UserError(f"{path}: cannot be read ({error}); delete the folder {path.parent.parent} and run again.") from error
         constant = {"run_id": run_id(cell), "language": language}
-        columns: dict[str, Any] = {name: pa.DictionaryArray.from_arrays(pa.array([0] * len(table), pa.int32()), [text]) for name, text in constant.items()}
+        columns: dict[str, Any] = {
+            name: pa.DictionaryArray.from_arrays(pa.array([0] * len(table), pa.int32()), [text]) for name, text in constant.items()
+        }
         columns |= {name: table[name] for name in table.column_names if name in {"example_id", "cluster_id"} or name[1:].isdigit()}
         yield pa.table(columns | {"prediction_code": codes(table["prediction"]), "gold_code": codes(table["gold"])})
 
@@ -101,7 +103,10 @@ def codes(values: pa.ChunkedArray) -> pa.Array:
     if pa.types.is_list(flat.type):
         flat = pc.binary_join(flat, "\x1f")
     encoded = flat.dictionary_encode()
-    numbers = [int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True) for text in encoded.dictionary.to_pylist()]
+    numbers = [
+        int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+        for text in encoded.dictionary.to_pylist()
+    ]
     return pa.array(numbers, pa.int64()).take(encoded.indices)
 
 
@@ -172,7 +177,9 @@ def story(plan: Plan, store: Store, command: str) -> Story:
         command=command,
         baseline=NONE,
         encoders=tuple(encoder.name for encoder in study.encoders),
-        languages={code: LanguageFacts(facts.name, level.get(code, "level unknown"), _order(study, code, level)) for code, facts in known.items()},
+        languages={
+            code: LanguageFacts(facts.name, level.get(code, "level unknown"), _order(study, code, level)) for code, facts in known.items()
+        },
         levels=study.level_order,
         level_note=study.level_note,
         notes=(
@@ -185,7 +192,7 @@ def story(plan: Plan, store: Store, command: str) -> Story:
         alpha=study.alpha,
         trap_cells=tuple(
             dict.fromkeys(
-                f"{cell.intermediate} > {cell.target}: both phases train on the same data, so a gain is no evidence for the intermediate task."
+                f"{cell.intermediate} > {cell.target}: both phases train on the same data, so a gain says nothing of the task."
                 for cell in plan.cells
                 if cell.same_data
             )

@@ -119,7 +119,7 @@ class Stage:
 
     @property
     def lineage(self) -> tuple[Stage, ...]:
-        """This stage's ancestors, the oldest first, and itself."""
+        """The stage's ancestors, the oldest first, and itself."""
         return (*(self.parent.lineage if self.parent else ()), self)
 
     @property

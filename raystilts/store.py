@@ -1,11 +1,11 @@
 """Finished stages on disk. A stage's directory appears whole or not at all.
 
-    <root>/stages/<key>/stage.json         what it is, how it was made, the hash of every other file
-    <root>/stages/<key>/model.safetensors  weights (training stages)
-    <root>/stages/<key>/log.jsonl          loss per step, ranks (training stages)
-    <root>/stages/<key>/predictions/<language>.parquet   (evaluation stages)
-    <root>/partial/<owner>/<key>/          being written; never read
-    <root>/failures/<key>.log              why a stage failed in the last run
+<root>/stages/<key>/stage.json         what it is, how it was made, the hash of every other file
+<root>/stages/<key>/model.safetensors  weights (training stages)
+<root>/stages/<key>/log.jsonl          loss per step, ranks (training stages)
+<root>/stages/<key>/predictions/<language>.parquet   (evaluation stages)
+<root>/partial/<owner>/<key>/          being written; never read
+<root>/failures/<key>.log              why a stage failed in the last run
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from raystilts.errors import UserError
+from raystilts.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,24 @@ class Store:
     def has(self, key: str) -> bool:
         """Whether the stage is finished."""
         return (self.path(key) / "stage.json").is_file()
+
+    def finished(self, stages: Mapping[str, Stage]) -> set[str]:
+        """Keys of those stages (parents first) that are here with all that they stand on.
+
+        A result whose parent is gone is made again with it: a parent that is trained again need not have the same weights.
+        """
+        found: set[str] = set()
+        for key, stage in stages.items():
+            if self.has(key) and (stage.parent is None or stage.parent.key in found):
+                found.add(key)
+        return found
+
+    def discard(self, key: str) -> None:
+        """Remove a finished stage; it is gone at once and whole."""
+        aside = self.root / "partial" / owner() / f"{key}.discarded"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        self.path(key).rename(aside)
+        shutil.rmtree(aside)
 
     def record(self, key: str) -> dict[str, Any]:
         """A finished stage's stage.json."""

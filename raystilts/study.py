@@ -96,15 +96,13 @@ def make_plan(study: Study, data_dir: Path | None = None, encoders_dir: Path | N
 
     Raises UserError where the study cannot be planned: unknown names, no languages, missing files.
     """
-    intermediates = [NONE, *(_task(task) for task in study.intermediates)]
+    intermediates: list[Task | str] = [NONE, *(_task(task) for task in study.intermediates)]
     targets = [_task(task) for task in study.targets]
     _check(study, intermediates, targets)
     planner = _Planner(study, data_dir, encoders_dir)
     for encoder in study.encoders:
         planner.add_encoder(encoder, intermediates, targets)
-    return Plan(
-        study, planner.stages, planner.roles, planner.names, tuple(planner.cells), {r: planner.asked[r] for r in ROLES}
-    )
+    return Plan(study, planner.stages, planner.roles, planner.names, tuple(planner.cells), {r: planner.asked[r] for r in ROLES})
 
 
 def _task(task: Task | str) -> Task:
@@ -125,6 +123,10 @@ def _check(study: Study, intermediates: list[Task | str], targets: list[Task]) -
         raise UserError(f"{where}: the level {strange[0]!r} is not in level_order {study.level_order}; name it there.")
     if not study.families or set(study.families) - set(FACTORS):
         raise UserError(f"{where}: families is {study.families}; choose from {FACTORS}.")
+    _check_names(where, study, intermediates, targets)
+
+
+def _check_names(where: str, study: Study, intermediates: list[Task | str], targets: list[Task]) -> None:
     groups = {
         "encoder": [encoder.name for encoder in study.encoders],
         "intermediate": [task if isinstance(task, str) else task.name for task in intermediates],

@@ -165,9 +165,8 @@ class Progress:
 
 def _score(finished: list[dict[str, Any]]) -> str:
     scores = [f"{record['result']['dev_score']:.1f} on dev" for record in finished if record["result"].get("dev_score") is not None]
-    for record in finished:
-        if by_language := record["result"].get("scores"):
-            scores.append(f"{sum(by_language.values()) / len(by_language):.1f} over {len(by_language)} languages")
+    tables = [found for record in finished if (found := record["result"].get("scores"))]
+    scores += [f"{sum(found.values()) / len(found):.1f} over {len(found)} languages" for found in tables]
     return "".join(f"  {score}" for score in scores)
 
 
@@ -199,7 +198,7 @@ def attempt(keys: list[str], plan: Plan, site: Site, fit: Fit) -> None:
             continue
         try:
             execute(key, plan, site, fit)
-        except Exception:  # noqa: BLE001  whatever it was, it is this stage's failure, and the sweep goes on
+        except Exception:
             site.store.fail(keys[0], f"{plan.label(key)} ({key})\n{traceback.format_exc()}")
             return
 
@@ -247,7 +246,9 @@ def _ray(cluster: Cluster, site: Site, scratch: str) -> Iterator[int]:
     level = logging.INFO if cluster.verbose else logging.ERROR
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(level)
-    own: dict[str, Any] = {} if cluster.address else {"_temp_dir": scratch, "include_dashboard": site.workers > 1, "dashboard_host": "127.0.0.1"}
+    own: dict[str, Any] = (
+        {} if cluster.address else {"_temp_dir": scratch, "include_dashboard": site.workers > 1, "dashboard_host": "127.0.0.1"}
+    )
     ray.init(address=cluster.address, log_to_driver=cluster.verbose, logging_level=level, **own)
     try:
         resources = ray.cluster_resources()
@@ -255,7 +256,15 @@ def _ray(cluster: Cluster, site: Site, scratch: str) -> Iterator[int]:
         fitting = [int(resources.get(name, 0) / (amount * site.workers)) for name, amount in each.items() if amount]
         yield max(1, min([*fitting, cluster.max_concurrent or 10**6]))
     finally:
+        import psutil  # noqa: PLC0415
+
+        started = psutil.Process().children(recursive=True)
         ray.shutdown()
+        # what Ray started here on our behalf ends by itself when it notices; on a busy machine that takes a while
+        for process in psutil.wait_procs(started, timeout=10)[1]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(started, timeout=10)
 
 
 def _tune(schedule: Schedule, plan: Plan, site: Site, cluster: Cluster, slots: int, scratch: Path) -> bool:
@@ -265,7 +274,7 @@ def _tune(schedule: Schedule, plan: Plan, site: Site, cluster: Cluster, slots: i
 
     progress = Progress(schedule, slots)
 
-    class PlanSearcher(Searcher):
+    class PlanSearcher(Searcher):  # type: ignore[misc]  # Ray is not typed
         """Suggests the jobs of a plan as they become ready."""
 
         def __init__(self) -> None:
@@ -282,7 +291,7 @@ def _tune(schedule: Schedule, plan: Plan, site: Site, cluster: Cluster, slots: i
         def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
             pass
 
-        def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002
+        def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
             key = self.of_trial.pop(trial_id, None)
             if key is not None:
                 progress.ended(key, schedule.end(key, died=error))
@@ -357,6 +366,3 @@ def _train_worker(config: dict[str, Any]) -> None:
     facts = train(config["stage"], config["root"], config["checkpoint"], config["data"], config["folder"], worker)
     if worker.rank == 0:
         config["facts"].write_text(json.dumps(facts), encoding="utf-8")
-
-
-

@@ -49,6 +49,8 @@ class Network(nn.Module):
     def __init__(self, parts: Model, task: Task, recipe: Recipe, special: Sequence[int]) -> None:
         super().__init__()
         self.encoder, self.head, self.kind, self.recipe = parts.encoder, parts.head, task.kind, recipe
+        self.index: Tensor
+        self.special: Tensor
         self.register_buffer("index", parts.index, persistent=False)
         self.register_buffer("special", torch.tensor(sorted(special)), persistent=False)
 
@@ -69,7 +71,8 @@ class Network(nn.Module):
 
     def dropout(self, states: Tensor) -> Tensor:
         """The encoder's own hidden dropout, before the head."""
-        rate = self.encoder.config.hidden_dropout_prob if self.recipe.dropout is None else self.recipe.dropout  # type: ignore[union-attr]
+        own: Any = self.encoder.config
+        rate = own.hidden_dropout_prob if self.recipe.dropout is None else self.recipe.dropout
         return functional.dropout(states, rate, self.training)
 
     def content(self, states: Tensor, pieces: Tensor) -> Tensor:
@@ -124,7 +127,7 @@ def subset(examples: list[Example], count: int | None) -> list[Example]:
 
 
 def fit(
-    parts: Model, task: Task, recipe: Recipe, seed: int, items: Sequence[Item], tokenizer: Any, worker: Worker, log: Any  # noqa: ANN401
+    parts: Model, task: Task, recipe: Recipe, seed: int, items: Sequence[Item], tokenizer: Any, worker: Worker, log: Any
 ) -> dict[str, Any]:
     """The training loop. Changes `parts` in place."""
     device = torch.device(worker.device)
@@ -165,7 +168,8 @@ def fit(
         losses.append(value)
     network.eval()
     seconds = time.monotonic() - started
-    return {"num_steps": total, "final_loss": losses[-1], "seconds_training": seconds, "bf16": bf16, "examples_per_second": len(losses) * recipe.batch_size / seconds}
+    rate = len(losses) * recipe.batch_size / seconds
+    return {"num_steps": total, "final_loss": losses[-1], "seconds_training": seconds, "bf16": bf16, "examples_per_second": rate}
 
 
 def collate(task: Task, items: Sequence[Item], padding: int, device: torch.device) -> dict[str, Any]:
@@ -189,7 +193,8 @@ def count(task: Task, item: Item) -> int:
 def make_optimizer(parts: Model, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
     """AdamW; weight decay on matrices only, never on embeddings (see the module on models); the head's own rate."""
     matrix = parts.encoder.get_input_embeddings().weight  # type: ignore[operator]
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for parameter in parts.encoder.parameters():
         (decayed if parameter.ndim > 1 and parameter is not matrix else plain).append(parameter)
     groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
@@ -205,8 +210,6 @@ def set_dropout(encoder: nn.Module, dropout: float | None) -> None:
         for module in encoder.modules():
             if isinstance(module, nn.Dropout):
                 module.p = dropout
-            if hasattr(module, "attention_probs_dropout_prob"):
-                module.attention_probs_dropout_prob = dropout
 
 
 def mixed(*numbers: int) -> int:
@@ -223,7 +226,7 @@ def hosts(worker: Worker) -> list[dict[str, Any]]:
     return found
 
 
-def write_line(log: Any, facts: dict[str, Any]) -> None:  # noqa: ANN401
+def write_line(log: Any, facts: dict[str, Any]) -> None:
     """One line of the log, where there is one (rank 0)."""
     if log:
         log.write(json.dumps(facts, sort_keys=True) + "\n")

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from places import SHARED, SMOKE
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["OMP_NUM_THREADS"] = "1"
 
-ROOT = Path(__file__).parent.parent
-SHARED = ROOT.parent / "shared"
+
+@pytest.fixture(scope="session")
+def smoke_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The quickstart's small twin, run in one process by the command line; tests that change it take a copy."""
+    store = tmp_path_factory.mktemp("undisturbed") / "store"
+    command = [sys.executable, "-m", "raystilts.cli", "run", SMOKE, "--in-process", "--store", str(store)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return store
 
 
 @pytest.fixture(scope="session")

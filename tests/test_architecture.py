@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 # module -> the raystilts modules that it may import, transitive ones not listed again
 ALLOWED = {
@@ -20,7 +20,7 @@ ALLOWED = {
     "data": {"errors", "languages", "readers", "task"},
     "metrics": set(),
     "stage": {"task"},
-    "store": {"errors"},
+    "store": {"errors", "stage"},
     "study": {"data", "errors", "languages", "model", "stage", "task", "tasks"},
     "model": {"errors", "stage", "store", "task"},
     "features": {"stage", "task"},
@@ -32,7 +32,8 @@ ALLOWED = {
     "report": {"stats"},
     "results": {"errors", "languages", "metrics", "report", "stage", "stats", "store", "study"},
     "analyse": {"errors", "languages", "report", "stats"},
-    "cli": {"analyse", "data", "errors", "execute", "languages", "results", "store", "study", "sweep", "tasks", "stats"},
+    "show": {"data", "errors", "languages", "store", "study", "task", "tasks"},
+    "cli": {"analyse", "errors", "execute", "results", "show", "stats", "store", "study", "sweep"},
 }
 SOURCES = sorted((ROOT / "raystilts").rglob("*.py"))
 

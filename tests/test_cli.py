@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 from raystilts import cli
 
@@ -101,7 +101,9 @@ def test_a_malformed_row_is_named_before_anything_runs(world: Path, capsys: pyte
 
 def test_an_encoder_that_cannot_be_loaded_is_named_before_anything_runs(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An encoder folder whose files are no encoder is refused in one sentence, and no stage was started."""
-    assert "encoder 'e': enc cannot be loaded" in fails(capsys, "run", "exp.py", "--data", ".", "--encoders", ".", "--store", "store").replace(str(world) + "/", "")
+    assert "encoder 'e': enc cannot be loaded" in fails(
+        capsys, "run", "exp.py", "--data", ".", "--encoders", ".", "--store", "store"
+    ).replace(str(world) + "/", "")
     assert not list((world / "store" / "stages").glob("*"))
 
 
@@ -142,6 +144,9 @@ def test_bad_flags_exit_with_2(flags: list[str], capsys: pytest.CaptureFixture[s
 
 def test_planning_loads_neither_ray_nor_torch() -> None:
     """`plan` answers without Ray and torch."""
-    code = f"from raystilts import cli; import sys; cli.main(['plan', {QUICKSTART!r}, '--store', 'no']); print({{'ray', 'torch'}} & set(sys.modules))"
+    code = (
+        f"from raystilts import cli; import sys; cli.main(['plan', {QUICKSTART!r}, '--store', 'no']);"
+        "print({'ray', 'torch'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"

@@ -49,7 +49,8 @@ def evaluated(task: object, root: Root, folder: Path) -> tuple[dict[str, object]
 @pytest.mark.parametrize("task", [cldr.KIND, cldr.LIST, cldr.NAME], ids=lambda task: task.name)
 def test_scores_equal_independent_scorers(task, root: Root, tmp_path: Path) -> None:
     """The reported score of each language is exactly what seqeval or sklearn computes from the table's gold and prediction,
-    the table has every example once, in order, with its gold, and the statistics add up to the score."""
+    the table has every example once, in order, with its gold, and the statistics add up to the score.
+    """
     facts, folder = evaluated(task, root, tmp_path)
     assert set(facts["scores"]) == set(LANGUAGES)
     for language in LANGUAGES:
@@ -116,7 +117,9 @@ def test_dev_is_english_only(root: Root, tmp_path: Path, monkeypatch: pytest.Mon
     """While a stage trains and is scored on dev, nothing but English is read."""
     asked = []
     examples = data.examples
-    monkeypatch.setattr(data, "examples", lambda task, split, language, folder: asked.append((split, language)) or examples(task, split, language, folder))
+    monkeypatch.setattr(
+        data, "examples", lambda task, split, language, folder: asked.append((split, language)) or examples(task, split, language, folder)
+    )
     monkeypatch.setattr(features, "_cache", {})
     stage = Stage("train", cldr.KIND, (("train/en", "x"),), seed=1, recipe=RECIPE, encoder="e")
     facts = train(stage, root, None, None, tmp_path, Worker())

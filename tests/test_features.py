@@ -47,9 +47,7 @@ def test_num_steps_is_kept_to(lengths: np.ndarray, steps: int) -> None:
 def test_batches_depend_on_the_seed_alone() -> None:
     """The same seed gives the same batches, another seed others."""
     lengths = np.arange(1, 200)
-    first, again, other = (
-        [batch.tolist() for batch in features.batches(lengths, Recipe(batch_size=8), seed)] for seed in (1, 1, 2)
-    )
+    first, again, other = ([batch.tolist() for batch in features.batches(lengths, Recipe(batch_size=8), seed)] for seed in (1, 1, 2))
     assert first == again
     assert first != other
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -11,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import ROOT, experiment, smoke
 
-from raystilts import cli
+from raystilts import show
 from raystilts.errors import UserError
 from raystilts.stage import Encoder, Recipe
 from raystilts.store import Store
@@ -26,15 +25,7 @@ from raystilts.tasks import cldr
 GOLDEN = ROOT / "tests" / "golden" / "quickstart-plan.json"
 
 
-def experiment(name: str):
-    """An experiment's module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "experiments" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-QUICKSTART = experiment("quickstart").smoke()
+QUICKSTART = smoke()
 
 
 def check(plan: Plan) -> None:
@@ -73,7 +64,7 @@ def test_more_seeds_and_languages_keep_what_is_there() -> None:
 
 
 def test_counts_of_the_quickstart() -> None:
-    """2 encoders x 3 arms x 3 seeds: alignment once per encoder, an intermediate once per seed for all targets, retrieval without a seed once."""
+    """Alignment once per encoder, an intermediate once per encoder and seed for all targets, untrained retrieval once per encoder."""
     plan = make_plan(experiment("quickstart").study())
     check(plan)
     found = {role: sum(r == role for r in plan.roles.values()) for role in plan.unshared}
@@ -90,7 +81,7 @@ def test_the_quickstart_has_the_golden_plan() -> None:
     """
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
     plan = make_plan(experiment("quickstart").study())
-    rows = cli.plan_rows(plan, Store(Path("nowhere")))
+    rows = show.plan_rows(plan, Store(Path("nowhere")))
     assert [{**row, "done": False} for row in golden] == rows
 
 
@@ -98,7 +89,9 @@ def test_keys_are_the_same_in_another_process() -> None:
     """Another interpreter with another hash seed, started elsewhere, plans the same keys."""
     path = ROOT / "experiments" / "quickstart.py"
     command = [sys.executable, "-m", "raystilts.cli", "plan", f"{path}:smoke", "--json", "--store", "nowhere"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONHASHSEED": "77"}, cwd=ROOT / "tests")
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONHASHSEED": "77"}, cwd=ROOT / "tests"
+    )
     assert [row["key"] for row in json.loads(done.stdout)] == list(make_plan(QUICKSTART).stages)
 
 

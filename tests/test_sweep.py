@@ -12,17 +12,15 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_study import QUICKSTART
+from places import ROOT, SMOKE, smoke
 
 from raystilts.store import Store
 from raystilts.study import make_plan
 from raystilts.sweep import MAX_TRIES, Schedule, duration, jobs
 
-PLAN = make_plan(QUICKSTART)
-SMOKE = f"{ROOT / 'experiments' / 'quickstart.py'}:smoke"
+PLAN = make_plan(smoke())
 
 
 class Memory(Store):
@@ -33,9 +31,11 @@ class Memory(Store):
         object.__setattr__(self, "keys", set())
 
     def has(self, key: str) -> bool:
+        """Whether the test put it there."""
         return key in self.keys
 
     def failure(self, key: str) -> str:
+        """What a job that the test failed left."""
         return "ValueError" if f"failed {key}" in self.keys else ""
 
 
@@ -139,36 +139,29 @@ def contents(store: Path) -> dict[str, dict[str, str]]:
     }
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The smoke study, run in one process."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    process = raystilts("run", SMOKE, "--in-process", "--store", "store", cwd=folder)
-    output, _ = process.communicate(timeout=170)
-    assert process.returncode == 0, output
-    return folder / "store"
-
-
-def test_a_second_run_does_nothing_and_a_deleted_stage_is_rebuilt(undisturbed: Path) -> None:
+def test_a_second_run_does_nothing_and_a_deleted_stage_is_rebuilt(smoke_store: Path, tmp_path: Path) -> None:
     """Running again trains nothing; after deleting one model only it and what depends on it are made again, bit by bit the same."""
-    before = contents(undisturbed)
-    process = raystilts("run", SMOKE, "--in-process", "--store", "store", cwd=undisturbed.parent)
+    store = tmp_path / "store"
+    shutil.copytree(smoke_store, store)
+    process = raystilts("run", SMOKE, "--store", "store", cwd=tmp_path)
     output, _ = process.communicate(timeout=170)
     assert "nothing to run" in output
-    gone = next(key for key, stage in PLAN.stages.items() if PLAN.roles[key] == "intermediate")
+    gone = next(key for key in PLAN.stages if PLAN.roles[key] == "intermediate")
     below = {key for key, stage in PLAN.stages.items() if gone in {s.key for s in stage.lineage}}
     assert len(below) > 3
-    kept = {key: (undisturbed / "stages" / key).stat().st_mtime_ns for key in PLAN.stages if key not in below}
-    for key in below:
-        shutil.rmtree(undisturbed / "stages" / key)
-    process = raystilts("run", SMOKE, "--in-process", "--store", "store", cwd=undisturbed.parent)
+    kept = {key: (store / "stages" / key).stat().st_mtime_ns for key in PLAN.stages if key not in below}
+    before = {key: (store / "stages" / key).stat().st_mtime_ns for key in below}
+    shutil.rmtree(store / "stages" / gone)
+    process = raystilts("run", SMOKE, "--in-process", "--store", "store", cwd=tmp_path)
     output, _ = process.communicate(timeout=170)
     assert process.returncode == 0, output
-    assert contents(undisturbed) == before
-    assert kept == {key: (undisturbed / "stages" / key).stat().st_mtime_ns for key in kept}
+    assert f"{len(below) - 1} finished stages stand on one that is gone" in output
+    assert all((store / "stages" / key).stat().st_mtime_ns > before[key] for key in below)
+    assert contents(store) == contents(smoke_store)
+    assert kept == {key: (store / "stages" / key).stat().st_mtime_ns for key in kept}
 
 
-def test_a_failing_stage_is_reported_and_the_rest_is_done(undisturbed: Path, tmp_path: Path) -> None:
+def test_a_failing_stage_is_reported_and_the_rest_is_done(smoke_store: Path, tmp_path: Path) -> None:
     """A stage that raises fails only what depends on it: exit code 1, its label and the error at the end, and in status."""
     experiment = tmp_path / "failing.py"
     experiment.write_text(
@@ -182,7 +175,7 @@ def test_a_failing_stage_is_reported_and_the_rest_is_done(undisturbed: Path, tmp
         "    return replace(s, recipes=dict(s.recipes) | {'currency': bad}, encoders=s.encoders[:1], seeds=(1,))\n",
         encoding="utf-8",
     )
-    shutil.copytree(undisturbed, tmp_path / "store")
+    shutil.copytree(smoke_store, tmp_path / "store")
     process = raystilts("run", "failing.py", "--in-process", "--store", "store", cwd=tmp_path)
     output, _ = process.communicate(timeout=170)
     assert process.returncode == 1, output
@@ -194,18 +187,18 @@ def test_a_failing_stage_is_reported_and_the_rest_is_done(undisturbed: Path, tmp
 
 
 @pytest.mark.slow
-def test_ray_makes_the_same_store(undisturbed: Path, tmp_path: Path) -> None:
+def test_ray_makes_the_same_store(smoke_store: Path, tmp_path: Path) -> None:
     """On Ray every stage has the same bytes as in one process; nothing of Ray is left, neither processes nor folders."""
     process = raystilts("run", SMOKE, "--store", "store", cwd=tmp_path)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
-    assert contents(tmp_path / "store") == contents(undisturbed)
+    assert contents(tmp_path / "store") == contents(smoke_store)
     assert not of_group(process.pid)
     assert not list((tmp_path / "store" / "partial").iterdir())
 
 
 @pytest.mark.slow
-def test_interrupting_leaves_nothing_half_done(undisturbed: Path, tmp_path: Path) -> None:
+def test_interrupting_leaves_nothing_half_done(smoke_store: Path, tmp_path: Path) -> None:
     """Ctrl-C in the middle: exit code 130, no process, no half-written stage; the same command continues to the same store."""
     process = raystilts("run", SMOKE, "--store", "store", cwd=tmp_path)
     deadline = time.monotonic() + 200
@@ -223,13 +216,13 @@ def test_interrupting_leaves_nothing_half_done(undisturbed: Path, tmp_path: Path
     process = raystilts("run", SMOKE, "--store", "store", "--in-process", cwd=tmp_path)
     output, _ = process.communicate(timeout=170)
     assert process.returncode == 0, output
-    assert contents(tmp_path / "store") == contents(undisturbed)
+    assert contents(tmp_path / "store") == contents(smoke_store)
 
 
 @pytest.mark.slow
-def test_two_workers_per_stage_train_through_ray_train(undisturbed: Path, tmp_path: Path) -> None:
+def test_two_workers_per_stage_train_through_ray_train(smoke_store: Path, tmp_path: Path) -> None:
     """With --workers 2 the log of a training names both ranks, and its losses are one worker's within 1e-4."""
-    shutil.copytree(undisturbed, tmp_path / "store")
+    shutil.copytree(smoke_store, tmp_path / "store")
     key = next(key for key in PLAN.stages if PLAN.label(key) == "target list, nano, after alignment, seed 1")
     alone = losses(tmp_path / "store" / "stages" / key / "log.jsonl")[1]
     shutil.rmtree(tmp_path / "store" / "stages" / key)

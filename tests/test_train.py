@@ -28,7 +28,9 @@ KIND = Stage(
     cldr.KIND,
     (("train/en", "x"),),
     seed=1,
-    recipe=Recipe(learning_rate=1e-3, num_steps=20, batch_size=20, micro_batch_size=8, max_length=32, pooling="mean", head_learning_rate=3e-3),
+    recipe=Recipe(
+        learning_rate=1e-3, num_steps=20, batch_size=20, micro_batch_size=8, max_length=32, pooling="mean", head_learning_rate=3e-3
+    ),
     encoder="e",
 )
 LIST = replace(KIND, task=cldr.LIST, recipe=replace(KIND.recipe, num_steps=8, pooling="first"))
@@ -83,7 +85,8 @@ def _rank(rank: int, port: int, stage: Stage, root: Root, folder: Path) -> None:
 @pytest.mark.parametrize("stage", [KIND, LIST], ids=["kind", "list"])
 def test_two_workers_follow_one(root: Root, tmp_path: Path, stage: Stage) -> None:
     """Two gloo workers on the same global batches have one worker's losses within 1e-5 and its weights within 1e-4, dropout included;
-    with 20 examples in micro-batches of 8 the workers have unequal shares, and the last batch of an epoch leaves one with nothing."""
+    with 20 examples in micro-batches of 8 the workers have unequal shares, and the last batch of an epoch leaves one with nothing.
+    """
     alone, _ = run(stage, root, tmp_path / "one")
     (tmp_path / "two").mkdir()
     with socket.socket() as probe:
@@ -138,7 +141,7 @@ def test_it_equals_a_plain_loop(root: Root, tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_training(root: Root, tmp_path: Path) -> None:
     """A diverged training raises and says at which step, instead of leaving a model of NaNs."""
     stage = replace(KIND, recipe=replace(KIND.recipe, learning_rate=1e30, max_grad_norm=1e30))
-    with pytest.raises(RuntimeError, match="the loss is .* at step"):
+    with pytest.raises(RuntimeError, match=r"the loss is .* at step"):
         run(stage, root, tmp_path / "nan")
     assert not (tmp_path / "nan" / model.WEIGHTS).exists()
 
