@@ -221,6 +221,7 @@ def facts(plan: Plan, store: Store) -> dict[str, str]:
     hours = sum(record["seconds"] for record in records) / 3600
     return {
         "raystilts": texts.pop("raystilts", ""),
+        "git revision": texts.pop("git revision", ""),
         "plan": fingerprint(sorted(plan.stages)),
         "seeds": seeds,
         "stages": f"{len(records)} of {len(plan.stages)} done, {hours:.2f} hours of work in all",

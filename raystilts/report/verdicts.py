@@ -151,13 +151,16 @@ def headline(verdicts: list[CellVerdict]) -> str:
         text = f"Real gains in {gains} of {decided} comparisons after Holm correction "
         text += f"(in {where} of {len(arms)} combinations of target, intermediate and encoder)"
     else:
-        text = f"This study shows no gain: none of {decided} comparisons is a real gain after Holm correction"
+        text = f"This study shows no gain in any one language: none of {decided} comparisons is a real gain after Holm correction"
     text += (f"; real losses in {losses}" if losses else "") + (f"; {undecided} cannot be told." if undecided else ".")
     if total > decided:
         text += f" {total - decided} more are refused."
     pooled = [arm.pooled[HEADLINE_GROUP] for arm in arms if HEADLINE_GROUP in arm.pooled]
-    real = sum(row["claim"] == "gain" for row in pooled)
-    return f"{text} Pooled over the languages, the gain is real in {real} of {len(pooled)} combinations." if pooled else text
+    if not pooled:
+        return text
+    real, lost = (sum(row["claim"] == claim for row in pooled) for claim in ("gain", "loss"))
+    losing = f" and a real loss in {lost}" if lost else ""
+    return f"{text} Pooled over the languages, it is a real gain in {real}{losing} of {len(pooled)} combinations."
 
 
 def differing_policies(views: Sequence[View]) -> list[tuple[Arm, Row, Row]]:

@@ -90,7 +90,7 @@ def test_no_gain_is_said_plainly(make_analysis):
     pooled = _with(analysis.pooled, claim="undecided", theta=0.1, lo=-0.3, hi=0.5)
     cells = _cells((dataclasses.replace(analysis, gains=gains, pooled=pooled), story))
     assert headline(cells).startswith(
-        "This study shows no gain: none of 300 comparisons is a real gain after Holm correction; 300 cannot be told."
+        "This study shows no gain in any one language: none of 300 comparisons is a real gain after Holm correction; 300 cannot be told."
     )
     sentences = " ".join(
         [arm.sentence + arm.pooled_sentence for cell in cells for arm in cell.arms] + [s.sentence for cell in cells for s in cell.scaling]
