@@ -160,7 +160,7 @@ def prediction_table(task: Task, examples: Sequence[Example], predicted: Sequenc
     """A language's predictions as a table, and its score in 0-100."""
     metric = METRICS[task.metric]
     gold = [example.id if task.kind in {"retrieval", "ranking"} else example.label for example in examples]
-    statistics = np.array([metric.function(g, p) for g, p in zip(gold, predicted, strict=True)], dtype=np.float64)
+    statistics = np.array(metric.function(gold, predicted), dtype=np.float64)
     text = pa.list_(pa.string()) if task.kind == "tagging" else pa.string()
     columns = {
         "example_id": pa.array([example.id for example in examples], pa.string()),

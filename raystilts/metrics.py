@@ -5,8 +5,11 @@ Every score is a function of the sum of a few numbers per example, so that any r
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import eq
 from typing import Any, Literal
 
 Statistics = tuple[float, ...]
@@ -16,7 +19,7 @@ Statistics = tuple[float, ...]
 class Metric:
     """One score.
 
-    statistics: names of the numbers that `function(gold, prediction)` returns for one example.
+    statistics: names of the numbers that `function(gold, predictions)` returns for each example of a test set, in its order.
     family: how sums become a score, as the statistics module knows it: "mean" = 100 * s0 / n over n examples;
         "micro_f1" = 100 * 2 * tp / (n_pred + n_gold), and 0 where nothing was predicted nor there to be found.
     """
@@ -24,7 +27,7 @@ class Metric:
     name: str
     family: Literal["mean", "micro_f1"]
     statistics: tuple[str, ...]
-    function: Callable[[Any, Any], Statistics]
+    function: Callable[[Sequence[Any], Sequence[Any]], list[Statistics]]
 
     def aggregate(self, sums: Sequence[float], n: int) -> float:
         """The score in points (0-100) from the sums of the statistics over `n` examples."""
@@ -37,27 +40,36 @@ class Metric:
         return 100.0 * 2.0 * true_positives / total if total else 0.0
 
 
-def accuracy(gold: object, prediction: object) -> Statistics:
-    """(1.0,) where the prediction is the gold, else (0.0,). Of labels, or in retrieval of ids."""
-    return (float(gold == prediction),)
+def accuracy(gold: Sequence[object], predictions: Sequence[object]) -> list[Statistics]:
+    """(1.0,) where the prediction is the gold, else (0.0,). For one label an example; for the id of the pair that was retrieved."""
+    return [(float(g == p),) for g, p in zip(gold, predictions, strict=True)]
 
 
-def token_accuracy(gold: Sequence[str], prediction: Sequence[str]) -> Statistics:
-    """(correct, words, words) of one sentence: 2 * correct / (words + words) is the share of correct words."""
-    _same_length(gold, prediction)
-    return (float(sum(g == p for g, p in zip(gold, prediction, strict=True))), float(len(gold)), float(len(gold)))
+def token_accuracy(gold: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> list[Statistics]:
+    """(correct, words, words) of each sentence: 2 * correct / (words + words) is the share of correct words."""
+    _same_lengths(gold, predictions)
+    return [(float(sum(map(eq, g, p))), float(len(g)), float(len(g))) for g, p in zip(gold, predictions, strict=True)]
 
 
-def micro_f1(gold: Sequence[str], prediction: Sequence[str]) -> Statistics:
-    """(tp, n_pred, n_gold) of one sentence: entities that are in both, in the prediction, in the gold.
+def micro_f1(gold: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> list[Statistics]:
+    """(tp, n_pred, n_gold) of each sentence: entities that are in both, in the prediction, in the gold.
 
-    An entity is a type with its first and last word, found as `seqeval.metrics.f1_score` finds it in its default mode. Sums over
-    sentences equal that function's counts over a corpus, but for one leak of seqeval: where a sentence begins with a tag of one letter
-    (UPOS "X"), it takes over the begin of the last entity of the sentence before. Here sentences are independent of their order.
+    An entity is a type with its first and last word, found as `seqeval.metrics.f1_score` finds it in the whole corpus in its default
+    mode, so that the sums give its score exactly. That includes its one leak: where a sentence starts with the bare tag X, which
+    seqeval does not take for a beginning, it dates the entity back to the last beginning in an earlier sentence.
     """
-    _same_length(gold, prediction)
-    found, present = set(entities(prediction)), set(entities(gold))
-    return (float(len(found & present)), float(len(found)), float(len(present)))
+    _same_lengths(gold, predictions)
+    sides = zip(_by_sentence(predictions), _by_sentence(gold), strict=True)
+    return [(float(len(found & present)), float(len(found)), float(len(present))) for found, present in sides]
+
+
+def _by_sentence(sentences: Sequence[Sequence[str]]) -> list[set[tuple[str, int, int]]]:
+    """The corpus' entities, each with the sentence in which it ends."""
+    starts = list(accumulate((len(tags) + 1 for tags in sentences), initial=0))
+    found: list[set[tuple[str, int, int]]] = [set() for _ in sentences]
+    for entity in entities([tag for tags in sentences for tag in (*tags, "O")]):
+        found[bisect_right(starts, entity[2]) - 1].add(entity)
+    return found
 
 
 def entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
@@ -93,9 +105,10 @@ def _begins(previous: str, position: str, previous_kind: str, kind: str) -> bool
     return position not in "O." and previous_kind != kind
 
 
-def _same_length(gold: Sequence[str], prediction: Sequence[str]) -> None:
-    if len(gold) != len(prediction):
-        raise ValueError(f"{len(gold)} gold tags but {len(prediction)} predicted ones: every word must have a prediction")
+def _same_lengths(gold: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> None:
+    for g, p in zip(gold, predictions, strict=True):
+        if len(g) != len(p):
+            raise ValueError(f"{len(g)} gold tags but {len(p)} predicted ones: every word must have a prediction")
 
 
 METRICS: Mapping[str, Metric] = {
