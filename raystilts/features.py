@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 POOL_BATCHES = 32  # batches whose items are sorted by length together; composition stays random across pools
 IGNORED = -100  # torch's number for "no loss here"
-CACHED = 12  # tokenised sets that a process keeps
+CACHED = 32  # sets of examples and items that a process keeps
 
 
 @dataclass(frozen=True, slots=True)

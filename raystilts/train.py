@@ -96,11 +96,15 @@ def train(stage: Stage, root: Root, checkpoint: Path | None, data_dir: Path | No
     assert task is not None  # noqa: S101  training stages have both; for the type checker
     assert recipe is not None  # noqa: S101
     tokenizer = model.load_tokenizer(root)
-    examples = subset(data.examples(task, "train", ENGLISH, data_dir), recipe.max_examples)
-    labels = data.labels(task, data_dir)
-    items = features.encode(task, labels, examples, tokenizer, recipe.max_length)
+    # seeds and arms that train on the same data read and tokenise it once per process
+    read = ("train", dict(stage.data)[f"train/{ENGLISH}"], task.kind, task.labels, recipe.max_examples)
+    labels: tuple[str, ...] = features.cached(("labels", *read), lambda: data.labels(task, data_dir))
+    examples = features.cached(read, lambda: subset(data.examples(task, "train", ENGLISH, data_dir), recipe.max_examples))
+    encoded = (*read, root, recipe.max_length)
+    items = features.cached(encoded, lambda: features.encode(task, labels, examples, tokenizer, recipe.max_length))
+    pieces = features.cached(("pieces", *encoded), lambda: features.pieces_of(items))
     num_labels = None if task.kind == "ranking" else len(labels)
-    parts = model.build(root, checkpoint, features.pieces_of(items), num_labels, seed, keep_head=False)
+    parts = model.build(root, checkpoint, pieces, num_labels, seed, keep_head=False)
     log = open(folder / LOG, "w", encoding="utf-8") if worker.rank == 0 else None  # noqa: SIM115, PTH123  closed by the with below
     with log or contextlib.nullcontext(), torch.random.fork_rng(devices=[]):
         write_line(log, {"event": "start", "workers": hosts(worker), "items": len(items), "embedding_rows": len(parts.rows)})

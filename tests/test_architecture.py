@@ -31,7 +31,8 @@ ALLOWED = {
     "stats": set(),
     "report": {"stats"},
     "results": {"errors", "languages", "metrics", "report", "stage", "stats", "store", "study"},
-    "analyse": {"errors", "languages", "report", "stats"},
+    "planfile": {"errors", "stats"},
+    "analyse": {"errors", "languages", "planfile", "report", "stats"},
     "show": {"data", "errors", "languages", "store", "study", "task", "tasks"},
     "cli": {"analyse", "errors", "execute", "results", "show", "stats", "store", "study", "sweep"},
 }
