@@ -154,7 +154,8 @@ def planned(options: argparse.Namespace) -> tuple[Plan, Store]:
 
 
 def show_tasks(options: argparse.Namespace) -> int:
-    """Verb tasks."""
+    """Verb tasks. Shows what is at hand: files below --data, generated examples, the Hub's cache; downloads nothing."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
     facts = show.task_facts(options.name, options.data) if options.name else show.task_rows()
     lines = show.task_lines(facts) if isinstance(facts, dict) else show.tasks_table(facts)
     print(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else "\n".join(lines))
