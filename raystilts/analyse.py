@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,22 +14,14 @@ import pyarrow.parquet as pq
 
 from raystilts import languages, stats
 from raystilts.errors import UserError, nearest
+from raystilts.planfile import LOW, read_plan, read_toml
 from raystilts.report import LanguageFacts, Story, verdict_lines, write_report
 from raystilts.stats.scores import LOSS
 
-LEVELS = ("low", "high")
-KEYS: Mapping[str, tuple[str, ...]] = {
-    "the plan": (
-        *("title", "question", "metric", "margin", "alpha", "resamples", "seed", "paired_seeds", "low_group"),
-        *("groups", "covariate", "families", "contrasts", "interactions", "policy"),
-    ),
-    "contrasts": ("name", "plus", "minus", "family", "labels"),
-    "interactions": ("name", "plus", "minus", "labels"),
-    "policy": ("collapsed", "duplicates"),
-}
+LEVELS = (LOW, "high")
 RUN_COLUMNS = ("reported_score", "dev_score", "num_parameters", "seed", "score")
 NAMES = ("run_id", "language", "example_id", "cluster_id")
-EXAMPLE_COLUMNS = (*NAMES, "s0", "s1", "s2", "prediction_code", "gold_code")
+STATISTICS = ("s0", "s1", "s2")
 
 
 def analyse_tables(tables: Path, plan_file: Path, out: Path, command: str = "") -> list[str]:
@@ -40,15 +31,19 @@ def analyse_tables(tables: Path, plan_file: Path, out: Path, command: str = "") 
     run and language with a `score` in points. Without groups in the plan, languages of class 0 to 2 (Joshi et al. 2020) are "low", the
     others "high", and the covariate is the size of CC-100. Raises UserError.
     """
-    written = _toml(plan_file)
+    written = read_toml(plan_file)
     plan = read_plan(plan_file)
     runs, examples = _read_tables(tables)
     try:
-        plan = _with_levels(plan, _languages(runs if examples is None else examples))
+        plan = _with_levels(plan, _languages(tables / "runs.parquet" if examples is None else examples))
         _check_selections(plan, runs, plan_file)
         found = stats.analyse_scores(runs, plan) if examples is None else stats.analyse(runs, examples, plan)
     except stats.StatsError as error:
         raise UserError(f"{tables}: {error}.") from error
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be made a folder ({error.strerror}); --out names one that is free.") from error
     story = _story(written, plan, found, command, LOSS if examples is None else "")
     report = write_report(found, story, out)
     for path in sorted((report.parent / "tables").iterdir()):
@@ -58,131 +53,8 @@ def analyse_tables(tables: Path, plan_file: Path, out: Path, command: str = "") 
     return [*lines, *([LOSS] if examples is None else []), f"report: {report}"]
 
 
-def read_plan(path: Path) -> stats.Plan:
-    """The plan in a TOML file; an unknown key, a wrong type or a contradiction raises UserError with one sentence."""
-    written = _toml(path)
-    _known(written, "the plan", path)
-    policy = _typed(written, "policy", dict, {}, path)
-    _known(policy, "policy", path)
-    contrasts = _entries(written, "contrasts", path)
-    if not contrasts:
-        raise UserError(f"{path}: the plan has no contrasts; add [[contrasts]] with name, plus and minus.")
-    family = _family_of(_typed(written, "families", dict, {}, path), contrasts, path)
-    settings = {
-        "metric": _typed(written, "metric", (str, dict), "accuracy", path),
-        "margin": _typed(written, "margin", (int, float), 1.0, path),
-        "alpha": _typed(written, "alpha", (int, float), 0.05, path),
-        "resamples": _typed(written, "resamples", int, 10_000, path),
-        "seed": _typed(written, "seed", int, 0, path),
-        "paired_seeds": _typed(written, "paired_seeds", bool, False, path),
-        "groups": {name: _texts(members, f"group {name!r}", path) for name, members in _typed(written, "groups", dict, {}, path).items()},
-        "low_group": _typed(written, "low_group", str, None, path),
-        "covariate": _typed(written, "covariate", dict, {}, path),
-        "collapsed": _texts(policy.get("collapsed", list(stats.POLICIES)), "policy.collapsed", path),
-        "duplicates": _typed(policy, "duplicates", str, "drop", path),
-    }
-    for name, of, kinds in (("metric", settings["metric"], str), ("covariate", settings["covariate"], (int, float))):
-        if isinstance(of, dict) and not all(isinstance(value, kinds) for value in of.values()):
-            raise UserError(f"{path}: every value of {name} must be {'a text' if kinds is str else 'a number'}.")
-    if settings["low_group"] is None and LEVELS[0] in settings["groups"]:
-        settings["low_group"] = LEVELS[0]
-    try:
-        made = tuple(_contrast(entry, family.get(entry["name"], ""), path) for entry in contrasts)
-        both = {c.name: c for c in made}
-        interactions = tuple(_interaction(entry, both, path) for entry in _entries(written, "interactions", path))
-        return stats.Plan(contrasts=made, interactions=interactions, **settings)
-    except stats.StatsError as error:
-        raise UserError(f"{path}: {error}.") from error
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); --plan names a TOML file.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not valid TOML ({error}); correct the file.") from error
-
-
-def _known(entry: Mapping[str, Any], where: str, path: Path) -> None:
-    for key in entry:
-        if key not in KEYS[where]:
-            raise UserError(f"{path}: {where} has the unknown key {key!r}; {nearest(key, KEYS[where])}")
-
-
-def _typed(entry: Mapping[str, Any], key: str, kinds: type | tuple[type, ...], default: Any, path: Path) -> Any:
-    value = entry.get(key, default)
-    expected = kinds if isinstance(kinds, tuple) else (kinds,)
-    if key in entry and (not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected)):
-        words = {str: "a text", dict: "a table", int: "a whole number", float: "a number", bool: "true or false", list: "a list"}
-        raise UserError(f"{path}: {key} is {value!r}; it must be {' or '.join(words[kind] for kind in expected)}.")
-    return value
-
-
-def _texts(value: Any, what: str, path: Path) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise UserError(f"{path}: {what} is {value!r}; it must be a list of texts.")
-    return tuple(value)
-
-
-def _entries(written: Mapping[str, Any], kind: str, path: Path) -> list[dict[str, Any]]:
-    """The tables [[contrasts]] or [[interactions]]."""
-    entries = written.get(kind, [])
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise UserError(f"{path}: {kind} must be written as [[{kind}]] with name, plus and minus.")
-    for entry in entries:
-        _known(entry, kind, path)
-        for key in ("name", "plus", "minus"):
-            if key not in entry:
-                raise UserError(f"{path}: one of the {kind} ({entry.get('name', 'unnamed')}) has no {key}; it needs name, plus and minus.")
-        _typed(entry, "name", str, "", path)
-    return entries
-
-
-def _family_of(families: Mapping[str, Any], contrasts: Iterable[Mapping[str, Any]], path: Path) -> dict[str, str]:
-    """Contrast -> family, of the table `families` (family -> contrasts)."""
-    names, found = [entry["name"] for entry in contrasts], {}
-    for family, members in families.items():
-        for name in _texts(members, f"family {family!r}", path):
-            if name not in names:
-                raise UserError(f"{path}: family {family!r} names the unknown contrast {name!r}; {nearest(name, names)}")
-            found[name] = family
-    return found
-
-
-def _contrast(entry: Mapping[str, Any], family: str, path: Path) -> stats.Contrast:
-    name = entry["name"]
-    sides = [_typed(entry, side, dict, {}, path) for side in ("plus", "minus")]
-    for side in sides:
-        for column, value in side.items():
-            if not isinstance(value, (str, int, float, bool)):
-                raise UserError(f"{path}: contrast {name!r} selects {column} by {value!r}; give one text or number.")
-    plus, minus = sides
-    labels = _typed(entry, "labels", dict, {}, path) or {
-        column: str(plus[column])
-        for column in ("encoder", "intermediate", "method", "target")
-        if column in plus and (plus[column] == minus.get(column) or column in ("intermediate", "method"))
-    }
-    own = _typed(entry, "family", str, family, path)
-    return stats.Contrast(name, plus, minus, own, {key: str(value) for key, value in labels.items()})
-
-
-def _interaction(entry: Mapping[str, Any], contrasts: Mapping[str, stats.Contrast], path: Path) -> stats.Interaction:
-    plus, minus = (_typed(entry, side, str, "", path) for side in ("plus", "minus"))
-    for name in (plus, minus):
-        if name not in contrasts:
-            raise UserError(f"{path}: interaction {entry['name']!r} names the contrast {name!r}; {nearest(name, contrasts)}")
-    labels = _typed(entry, "labels", dict, {}, path)
-    if not labels:
-        large, small = contrasts[plus].labels, contrasts[minus].labels
-        labels = {key: value for key, value in large.items() if small.get(key) == value}
-        if "encoder" in large and "encoder" in small and "encoder" not in labels:
-            labels["encoder"] = f"{small['encoder']} to {large['encoder']}"
-    return stats.Interaction(entry["name"], plus, minus, {key: str(value) for key, value in labels.items()})
-
-
-def _read_tables(folder: Path) -> tuple[pa.Table, pa.Table | None]:
-    """runs, and examples where there are any."""
+def _read_tables(folder: Path) -> tuple[pa.Table, Path | None]:
+    """Runs, and the file of examples where there is one."""
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder; TABLES holds runs.parquet and examples.parquet.")
     runs = _parquet(folder / "runs.parquet")
@@ -191,9 +63,9 @@ def _read_tables(folder: Path) -> tuple[pa.Table, pa.Table | None]:
     for name in RUN_COLUMNS:
         if name in runs.column_names:
             kind = runs.schema.field(name).type
-            if not (pa.types.is_integer(kind) or pa.types.is_null(kind) or (name != "seed" and pa.types.is_floating(kind))):
-                what = "whole numbers" if name == "seed" else "numbers"
-                raise UserError(f"{folder / 'runs.parquet'}: the column {name!r} holds {kind}; it must hold {what}.")
+            if not (pa.types.is_integer(kind) or pa.types.is_null(kind) or pa.types.is_floating(kind)):
+                raise UserError(f"{folder / 'runs.parquet'}: the column {name!r} holds {kind}; it must hold numbers.")
+    runs = _whole_seeds(runs, folder / "runs.parquet")
     if "seed" not in runs.column_names:
         # Nobody wrote down seeds: every run is then one of its own. (A null seed would say that nothing was trained.)
         ids = runs["run_id"].to_pylist()
@@ -207,42 +79,63 @@ def _read_tables(folder: Path) -> tuple[pa.Table, pa.Table | None]:
     return runs, None
 
 
-def _examples(path: Path) -> pa.Table:
-    table = _parquet(path, EXAMPLE_COLUMNS)
+def _whole_seeds(runs: pa.Table, path: Path) -> pa.Table:
+    """Seeds as whole numbers: data frames turn them into 1.0 where one is missing."""
+    if "seed" not in runs.column_names or not pa.types.is_floating(runs.schema.field("seed").type):
+        return runs
+    try:
+        return runs.set_column(runs.column_names.index("seed"), "seed", runs["seed"].cast(pa.int64()))
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path}: the column 'seed' has a number that is not whole ({error}); correct it.") from error
+
+
+def _examples(path: Path) -> Path:
+    """The file, whose columns have been looked at: it is read in batches, since it may be larger than memory."""
+    schema = _schema(path)
     for name in ("run_id", "language", "example_id", "s0"):
-        if name not in table.column_names:
+        if name not in schema.names:
             raise UserError(f"{path}: has no column {name!r}; it needs run_id, language, example_id, s0 (and s1, s2 for micro_f1).")
-    for name in table.column_names:
-        kind = table.schema.field(name).type
+    for name in {*NAMES, *STATISTICS} & set(schema.names):
+        kind = schema.field(name).type
         value = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if pa.types.is_null(kind):
-            continue
         number = pa.types.is_integer(value) or pa.types.is_floating(value) or pa.types.is_boolean(value)
-        if name in ("s0", "s1", "s2") and not number:
-            raise UserError(f"{path}: the column {name!r} holds {kind}; it must hold numbers.")
         text = pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_integer(value)
-        if name in NAMES and not text:
-            raise UserError(f"{path}: the column {name!r} holds {kind}; it must hold texts.")
-    return table
+        if not (pa.types.is_null(value) or (text if name in NAMES else number)):
+            raise UserError(f"{path}: the column {name!r} holds {kind}; it must hold {'texts' if name in NAMES else 'numbers'}.")
+    return path
 
 
-def _parquet(path: Path, columns: tuple[str, ...] = ()) -> pa.Table:
+def _schema(path: Path) -> pa.Schema:
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; TABLES holds runs.parquet and examples.parquet.")
     try:
-        if not columns:
-            return pq.read_table(path)
-        present = [name for name in pq.read_schema(path).names if name in columns]
-        return pq.read_table(path, columns=present, read_dictionary=[name for name in present if name in NAMES])
+        return pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise UserError(f"{path}: cannot be read as parquet ({first}); write it again.") from error
+        raise _unreadable(path, error) from error
 
 
-def _languages(table: pa.Table) -> list[str]:
-    if "language" not in table.column_names:
+def _parquet(path: Path) -> pa.Table:
+    _schema(path)
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: cannot be read as parquet ({str(error).strip().splitlines()[0]}); write it again.")
+
+
+def _languages(path: Path) -> list[str]:
+    if "language" not in _schema(path).names:
         return []
-    return sorted(str(value) for value in table["language"].unique().to_pylist() if value is not None)
+    found: set[str] = set()
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(columns=["language"]):
+            found |= {str(value) for value in batch.column(0).unique().to_pylist() if value is not None}
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+    return sorted(found)
 
 
 def _level(code: str) -> tuple[languages.Language | None, str]:

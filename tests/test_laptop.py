@@ -20,7 +20,8 @@ from raystilts.tasks.nli import XNLI
 
 def test_real_tasks_run_and_their_scores_are_recomputed_elsewhere(shared_data: Path, tmp_path: Path) -> None:
     """XNLI, UD-POS, WikiANN, SIB-200 and Tatoeba, alone and after MNLI and CCG: every stage runs on the real files, and a script that
-    knows nothing of raystilts computes exactly the reported scores from the prediction tables, in more than ten languages."""
+    knows nothing of raystilts computes exactly the reported scores from the prediction tables, in more than ten languages.
+    """
     texts = [text for example in data.examples(XNLI, "dev", "en", shared_data)[:500] for text in example.texts]
     model.initialise(tmp_path / "tiny", texts, Architecture(1, 16, 1, 32, 500), 0)
     laptop = experiment("laptop")

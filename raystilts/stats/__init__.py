@@ -5,17 +5,22 @@ from raystilts.stats.bootstrap import calibrated, crossed_bootstrap, percentile
 from raystilts.stats.estimate import Cell, Estimate, Moments, estimate, moments, two_way
 from raystilts.stats.families import at_least, benjamini_hochberg, benjamini_yekutieli, holm, max_t, partial_conjunction
 from raystilts.stats.findings import clopper_pearson
+from raystilts.stats.ledger import CLAIMS, Claim, judge
 from raystilts.stats.plan import POLICIES, Contrast, Interaction, Plan, StatsError
 from raystilts.stats.pooled import Pooled, heterogeneity, pool
 from raystilts.stats.power import detectable_effect, power, seeds_needed, with_seeds
+from raystilts.stats.practices import alternatives_table
 from raystilts.stats.scaling import Decision, decide
 from raystilts.stats.scores import analyse_scores
-from raystilts.stats.sequential import Look, looks, next_seeds, review
+from raystilts.stats.selection import Selected, select, selection_table
+from raystilts.stats.sequential import Look, looks, next_seeds, review, seed_looks, undecided
 
 __all__ = [
+    "CLAIMS",
     "POLICIES",
     "Analysis",
     "Cell",
+    "Claim",
     "Contrast",
     "Decision",
     "Estimate",
@@ -24,7 +29,9 @@ __all__ = [
     "Moments",
     "Plan",
     "Pooled",
+    "Selected",
     "StatsError",
+    "alternatives_table",
     "analyse",
     "analyse_scores",
     "at_least",
@@ -38,6 +45,7 @@ __all__ = [
     "estimate",
     "heterogeneity",
     "holm",
+    "judge",
     "looks",
     "max_t",
     "moments",
@@ -47,7 +55,11 @@ __all__ = [
     "pool",
     "power",
     "review",
+    "seed_looks",
     "seeds_needed",
+    "select",
+    "selection_table",
     "two_way",
+    "undecided",
     "with_seeds",
 ]

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from raystilts.stats.batches import Examples
 from raystilts.stats.bootstrap import generator
 from raystilts.stats.design import Cells, Design, build, target_of
 from raystilts.stats.estimate import NOTHING, estimate
-from raystilts.stats.families import Floats, benjamini_hochberg, holm, joint_maxima, max_t_adjusted
+from raystilts.stats.families import Floats, benjamini_hochberg, cautious, holm, joint_maxima, max_t_adjusted
 from raystilts.stats.findings import Finding, clopper_pearson, collapsed_runs, find, matching
 from raystilts.stats.plan import ALL, Contrast, Interaction, Plan
 from raystilts.stats.pooled import FEWEST, heterogeneity
@@ -63,12 +64,13 @@ class Analysis:
     collapse: pa.Table
 
 
-def analyse(runs: pa.Table, examples: pa.Table, plan: Plan) -> Analysis:
+def analyse(runs: pa.Table, examples: Examples, plan: Plan) -> Analysis:
     """All tables of a study under every policy of the plan; equal inputs and plan.seed give equal bytes.
 
     runs: run_id, target, seed (null: nothing was trained), the columns that contrasts select by, and optionally intermediate_run_id,
     status, reported_score, predictions_sha256, gold_sha256. examples: run_id, language, example_id, s0[, s1, s2], optionally
-    cluster_id, prediction_code, gold_code. Formulas: STATISTICS.md; one code path for gains, interactions and pooled claims.
+    cluster_id, prediction_code, gold_code: a table, or, where it is large, a parquet file, a folder of them, a dataset or an iterable of
+    batches, which is read once, a batch at a time. Formulas: STATISTICS.md; one code path for gains, interactions and pooled claims.
 
     >>> import pyarrow as pa
     >>> runs = pa.table({"run_id": ["a1", "a2", "b1", "b2"], "seed": [1, 2, 1, 2], "encoder": ["a", "a", "b", "b"]})
@@ -89,7 +91,7 @@ def analyse(runs: pa.Table, examples: pa.Table, plan: Plan) -> Analysis:
     maxima: dict[tuple[str, tuple[str, ...]], Floats] = {}
     for target in dict.fromkeys(target_of(data, contrast) for contrast in plan.contrasts):
         if target is not None:
-            _target(data, plan, target, ready.designs, tables, maxima)
+            _target(data, plan, target, ready.designs, tables=tables, maxima=maxima)
     for row in tables["gains"]:
         if row.get("p") is not None:
             row["p_max_t"] = float(max_t_adjusted([row["p"]], maxima[row["policy"], family[row["contrast"]]])[0])
@@ -132,6 +134,7 @@ def _target(
     plan: Plan,
     target: str,
     designs: Mapping[str, Design],
+    *,
     tables: dict[str, list[dict[str, Any]]],
     maxima: dict[tuple[str, tuple[str, ...]], Floats],
 ) -> None:
@@ -144,7 +147,8 @@ def _target(
         lines = {c.name: rows.contrast(c, policy, faced[policy, c.name]) for c in contrasts}
         for c in contrasts:
             tables["variance"] += _over_languages(rows.cells, lines[c.name], {"policy": policy, "contrast": c.name, **c.labels})
-        _joint(rows.cells, [(("contrast", c.family), line) for c in contrasts for line in lines[c.name]], policy, target, plan.seed, maxima)
+        hypotheses = [(("contrast", c.family), line) for c in contrasts for line in lines[c.name]]
+        _joint(rows.cells, hypotheses, maxima, policy=policy, target=target, seed=plan.seed)
         for interaction in plan.interactions:
             if interaction.plus in lines and interaction.minus in lines:
                 rows.interaction(interaction, policy, lines)
@@ -176,10 +180,11 @@ def _over_languages(cells: Cells, lines: Sequence[Line], head: dict[str, Any]) -
 def _joint(
     cells: Cells,
     lines: Sequence[tuple[tuple[str, ...], Line]],
+    maxima: dict[tuple[str, tuple[str, ...]], Floats],
+    *,
     policy: str,
     target: str,
     seed: int,
-    maxima: dict[tuple[str, tuple[str, ...]], Floats],
 ) -> None:
     """Adds a target's hypotheses to the null distribution of each family's largest statistic; targets count as independent, which can only
     make it larger (Gaussian correlation inequality, Royen 2014).
@@ -192,8 +197,11 @@ def _joint(
         w = np.array([cells.weights(line.pairs) for line in members])
         at = np.flatnonzero(w.any(axis=0))
         w, here = w[:, at], np.ix_(at, at)
-        covariance = w @ (cells.found.seed[here] + cells.found.example[here] - cells.found.both[here]) @ w.T
-        v = np.array([line.found.v for line in members if line.found is not None])
+        found = [line.found for line in members if line.found is not None]
+        degrees = min(sum(units - 1 for _, units in e.seed_parts) for e in found)
+        runs = cautious(w @ (cells.found.seed[here] - cells.found.both[here]) @ w.T, degrees)
+        covariance = runs + w @ cells.found.example[here] @ w.T
+        v = np.array([e.v for e in found])
         drawn = joint_maxima(covariance, v, generator(seed, f"max-t {policy} {target} {family}"))
         key = (policy, family)
         maxima[key] = np.maximum(maxima[key], drawn) if key in maxima else drawn

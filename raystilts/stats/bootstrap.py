@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from raystilts.stats.estimate import NOTHING, Estimate, ratio_arrays, t_quantile
+from raystilts.stats.estimate import NOTHING, Estimate, cluster_sums, ratio_arrays, t_quantile
 from raystilts.stats.plan import StatsError
 
 Floats = npt.NDArray[np.float64]
@@ -55,10 +55,10 @@ def multinomial_counts(rng: np.random.Generator, rows: int, size: int) -> Counts
     array([3, 3, 3, 3], dtype=uint64)
     """
     counts = _poisson_counts(rng, rows, size)
-    sums = counts.sum(axis=1, dtype=np.int64)
+    sums = counts.sum(axis=1, dtype=np.uint32).astype(np.int64)
     while len(over := np.flatnonzero(sums > size)):
         counts[over] = _poisson_counts(rng, len(over), size)
-        sums[over] = counts[over].sum(axis=1, dtype=np.int64)
+        sums[over] = counts[over].sum(axis=1, dtype=np.uint32)
     first = np.repeat(np.arange(rows) * size, size - sums)
     np.add.at(counts.reshape(-1), first + rng.integers(0, size, size=len(first), dtype=np.uint32), np.uint8(1))
     return counts
@@ -122,12 +122,12 @@ class TestSet:
 
 
 def resampled_chunks(
-    seed: int, name: str, resamples: int, size: int, sets: Sequence[TestSet], chunk: int | None = None
+    seed: int, name: str, resamples: int, size: int, sets: Sequence[TestSet], *, chunk: int | None = None
 ) -> Iterator[tuple[slice, list[Floats]]]:
     """Rows of resamples, and the (rows, R) scores in points of every test set, all under the weights of the set `name`.
 
-    size: number of clusters that are resampled. chunk: weights multiplied at a time (default: a block); results do not depend on it. Resampled sums are
-    matrix products of weights with statistics.
+    size: number of clusters that are resampled. chunk: weights multiplied at a time (default: a block); results do not depend
+    on it. Resampled sums are matrix products of weights with statistics.
 
     >>> one = TestSet(np.array([[1.0, 0.0]]), np.ones((1, 2)), np.arange(2))
     >>> [rows for rows, _ in resampled_chunks(0, "x", 4, 2, [one], chunk=6)]
@@ -140,9 +140,10 @@ def resampled_chunks(
         for start in range(0, len(block), step):
             counts = block[start : start + step]
             cast = {kind: counts.astype(kind) for kind in kinds}
-            yield slice(first + start, first + start + len(counts)), [
-                _scores(cast[matrix.dtype], s.columns, matrix, num_runs) for s, (matrix, num_runs) in zip(sets, prepared, strict=True)
-            ]
+            yield (
+                slice(first + start, first + start + len(counts)),
+                [_scores(cast[matrix.dtype], s.columns, matrix, num_runs) for s, (matrix, num_runs) in zip(sets, prepared, strict=True)],
+            )
 
 
 def _scores(counts: npt.NDArray[Any], columns: Ints, matrix: npt.NDArray[Any], num_runs: int) -> Floats:
@@ -228,11 +229,12 @@ def crossed_bootstrap(
     num, den = np.concatenate([n for n, _ in prepared]), np.concatenate([d for _, d in prepared])
     if len(weights) != len(prepared):
         raise StatsError(f"crossed_bootstrap got {len(prepared)} arms and {len(weights)} weights: one weight per arm")
-    codes, inverse = np.unique(np.arange(num.shape[1]) if clusters is None else np.asarray(clusters), return_inverse=True)
-    member = (inverse[:, None] == np.arange(len(codes))).astype(np.float64) if clusters is not None else None
-    one = TestSet(num if member is None else num @ member, den if member is None else den @ member, np.arange(len(codes)))
+    if clusters is not None:
+        num, den = cluster_sums(num, np.asarray(clusters)), cluster_sums(den, np.asarray(clusters))
+    size = num.shape[1]
+    one = TestSet(num, den, np.arange(size))
     scores = np.empty((resamples, len(num)))
-    for rows, (part,) in resampled_chunks(seed, "examples", resamples, len(codes), [one], chunk):
+    for rows, (part,) in resampled_chunks(seed, "examples", resamples, size, [one], chunk=chunk):
         scores[rows] = part
     draws, first = np.zeros(resamples), 0
     for i, ((n, _), weight) in enumerate(zip(prepared, weights, strict=True)):

@@ -232,8 +232,7 @@ def build(data: Data, specs: Sequence[Spec], resamples: int, seed: int) -> Cells
     weights = {universe: run_weights(seed, set_name("runs", universe), resamples, len(universe)) for universe in universes}
     for keys in _shared_sets(data, distinct):
         members = {key: [(i, spec) for i, spec in enumerate(distinct) if (spec.target, spec.language, spec.variant) == key] for key in keys}
-        name = set_name("examples", ["\1".join(map(str, key)) for key in keys])
-        _draw(data, members, weights, draws, seed, name)
+        _draw(data, members, weights, draws, seed)
     return Cells({spec: i for i, spec in enumerate(distinct)}, found, draws)
 
 
@@ -258,7 +257,6 @@ def _draw(
     weights: Mapping[tuple[str, ...], npt.NDArray[np.int64]],
     draws: Floats,
     seed: int,
-    name: str,
 ) -> None:
     """Fills the draws of the cells (number, spec) of one group of test sets."""
     blocks = [data.blocks[key[:2]][key[2]] for key in members]
@@ -273,6 +271,7 @@ def _draw(
         wanted.append(
             [(i, np.searchsorted(runs, spec.runs), weights[spec.universe], unit) for (i, spec), unit in zip(cells, units, strict=True)]
         )
+    name = set_name("examples", ["\1".join(map(str, key)) for key in members])
     for drawn, scores in resampled_chunks(seed, name, draws.shape[1], len(codes), sets):
         for score, cells_wanted in zip(scores, wanted, strict=True):
             for i, columns, weight, unit in cells_wanted:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
-from scipy.sparse.csgraph import connected_components
 
 from raystilts.stats.plan import StatsError
 
@@ -221,7 +221,7 @@ def estimate(found: Moments, weights: npt.ArrayLike, theta: float | None = None)
     parts = tuple(_parts(seed, found.seed_link[here], found.size[at]))
     examples = _parts(example, found.example_link[here], found.clusters[at])
     spread = sum(part**2 / (units - 1) for part, units in examples if units > 1)
-    df_example = v_example**2 / spread if spread > 0 else float(max(found.clusters[at].min() - 1, 1)) if len(at) else 1.0
+    df_example = v_example**2 / spread if spread > 0 < v_example else float(max(found.clusters[at].min() - 1, 1)) if len(at) else 1.0
     uncertainty = sum(part**2 / (units - 1) for part, units in parts if units > 1) + max(v - v_seed, 0.0) ** 2 / df_example
     df = v**2 / uncertainty if uncertainty > 0 else float("inf")
     value = float(w @ found.theta[at]) if theta is None else theta
@@ -232,13 +232,23 @@ def _parts(gram: Floats, link: npt.NDArray[np.bool_], size: npt.NDArray[np.int64
     """Variance and number of units of each set of cells that share units (the smallest cell's number where cells differ)."""
     if not len(size):
         return []
-    _, label = connected_components(link, directed=False)
+    label = _components(link)
     result = []
-    for part in range(label.max() + 1):
+    for part in np.unique(label):
         members = np.flatnonzero(label == part)
         if size[members].min() > 0:
             result.append((max(float(gram[np.ix_(members, members)].sum()), 0.0), int(size[members].min())))
     return result
+
+
+def _components(link: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """(C,) the first member of the connected component of each cell; link: (C, C), symmetric."""
+    label = np.arange(len(link))
+    while True:
+        lower = np.minimum(np.where(link, label, len(link)).min(axis=1), label)
+        if np.array_equal(lower, label):
+            return label
+        label = lower
 
 
 def ratio_arrays(statistics: npt.ArrayLike, metric: str) -> tuple[Floats, Floats]:
@@ -256,6 +266,20 @@ def ratio_arrays(statistics: npt.ArrayLike, metric: str) -> tuple[Floats, Floats
     return values, np.ones_like(values)
 
 
+def cluster_sums(values: Floats, clusters: npt.NDArray[Any]) -> Floats:
+    """(S, n) values summed over examples of one cluster: (S, G), clusters (n,) in sorted order.
+
+    >>> cluster_sums(np.array([[1.0, 2.0, 4.0]]), np.array(["b", "a", "b"]))
+    array([[2., 5.]])
+    """
+    order = np.argsort(clusters, kind="stable")
+    first = np.flatnonzero(np.append(True, clusters[order][1:] != clusters[order][:-1])[: len(clusters)])
+    if len(first) == len(clusters):
+        return values[:, order]
+    result: Floats = np.add.reduceat(values[:, order], first, axis=1)
+    return result
+
+
 def arm_cell(num: Floats, den: Floats, first_unit: int, clusters: npt.ArrayLike | None = None, trained: bool = True) -> Cell:
     """A cell from numerators and denominators (S, n) of one arm; units are numbered from `first_unit`; clusters (n,) default to examples.
 
@@ -267,8 +291,7 @@ def arm_cell(num: Floats, den: Floats, first_unit: int, clusters: npt.ArrayLike 
     share = num.sum(axis=1) / safe
     influence = 100 * (num - share[:, None] * den) / safe[:, None]
     if clusters is not None:
-        _, inverse = np.unique(np.asarray(clusters), return_inverse=True)
-        influence = influence @ (inverse[:, None] == np.arange(inverse.max(initial=0) + 1)).astype(np.float64)
+        influence = cluster_sums(influence, np.asarray(clusters))
     return Cell(100 * share, influence, np.arange(influence.shape[1]), first_unit + np.arange(len(num)), trained)
 
 

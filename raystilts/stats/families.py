@@ -79,6 +79,25 @@ def max_t(theta: npt.ArrayLike, se: npt.ArrayLike, resampled: npt.ArrayLike, sca
     return np.asarray((above + 1.0) / (len(largest) + 1.0), dtype=np.float64)
 
 
+def cautious(covariance: npt.ArrayLike, degrees: float) -> Floats:
+    """(m, m) covariance whose correlations are replaced by their lower 95 % bounds (Fisher's z), where few runs estimated it.
+
+    A correlation that is only believed makes a max-T correction too small: with three runs a side it let 7 to 10 % of null studies claim.
+
+    >>> cautious([[1.0, 0.9], [0.9, 1.0]], 4).round(2)
+    array([[1.  , 0.48],
+           [0.48, 1.  ]])
+    """
+    values = np.asarray(covariance, dtype=np.float64)
+    scale = np.sqrt(np.maximum(np.diag(values), 0.0))
+    safe = np.where(scale > 0, scale, 1.0)
+    correlation = np.clip(values / np.outer(safe, safe), -0.999999, 0.999999)
+    bound = np.maximum(np.arctanh(np.abs(correlation)) - 1.645 / np.sqrt(max(degrees - 1, 0.25)), 0.0)
+    result: Floats = np.sign(correlation) * np.tanh(bound) * np.outer(scale, scale)
+    np.fill_diagonal(result, scale**2)
+    return result
+
+
 def joint_maxima(covariance: npt.ArrayLike, variance: npt.ArrayLike, rng: np.random.Generator, draws: int = 10_000) -> Floats:
     """(draws,) largest |z| of m hypotheses that are all null, from their covariance (m, m) and variances (m,), points squared.
 
@@ -105,12 +124,13 @@ def max_t_adjusted(p: npt.ArrayLike, maxima: npt.ArrayLike) -> Floats:
     Each p-value enters as the |z| that has it, so that hypotheses with different degrees of freedom can be compared; none gets smaller.
 
     >>> max_t_adjusted([0.05, 1e-9], np.linspace(0, 4, 999)).round(3)
-    array([0.511, 0.001])
+    array([0.51 , 0.001])
     """
     values, drawn = _checked(p), np.sort(np.asarray(maxima, dtype=np.float64))
     z = -special.ndtri(values / 2)
     above = len(drawn) - np.searchsorted(drawn, z, side="left")
-    return np.maximum((above + 1.0) / (len(drawn) + 1.0), values)
+    result: Floats = np.maximum((above + 1.0) / (len(drawn) + 1.0), values)
+    return result
 
 
 def partial_conjunction(p: npt.ArrayLike) -> Floats:

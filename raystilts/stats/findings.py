@@ -59,7 +59,8 @@ def matching(data: Data, selection: Mapping[str, Value]) -> list[Run]:
     for column in selection:
         if column not in data.columns:
             raise StatsError(f"the plan selects runs by the column {column!r}, which the table runs does not have")
-    return [run for run in data.runs if all(run.columns[column] == value for column, value in selection.items())]
+    found = set.intersection(*(data.having(column, value) for column, value in selection.items()))
+    return [data.runs[run] for run in sorted(found)]
 
 
 def collapsed_runs(data: Data) -> dict[int, list[str]]:

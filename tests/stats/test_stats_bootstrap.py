@@ -64,7 +64,7 @@ def test_results_do_not_depend_on_the_chunk_size(values: str, monkeypatch: pytes
     assert (draws[0] == draws[2]).all()
     rows = random_rows(np.random.default_rng(0), metric="micro_f1", encoders=("base",))
     whole = analysis_bytes(*rows, seed=1)
-    monkeypatch.setattr(bootstrap.resampled_chunks, "__defaults__", (50,))
+    monkeypatch.setattr(bootstrap.resampled_chunks, "__kwdefaults__", {"chunk": 50})
     assert analysis_bytes(*rows, seed=1) == whole
 
 
@@ -161,7 +161,9 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
     """The same bits with one and with several threads of the matrix product, for integer and for real statistics."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     outputs = {
-        subprocess.run([sys.executable, "-c", SCRIPT], env=os.environ | dict.fromkeys(names, n), capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT], env=os.environ | dict.fromkeys(names, n), capture_output=True, text=True, check=True
+        ).stdout
         for n in ("1", "2", "4")
     }
     assert len(outputs) == 1

@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy import stats
+from scipy.sparse.csgraph import connected_components
 from stats_tables import as_tables, random_rows
 
 from raystilts.stats import Contrast, Interaction, Plan, analyse, two_way
+from raystilts.stats.estimate import _components
 
 CONTRASTS = tuple(
     Contrast(encoder, {"encoder": encoder, "intermediate": "mnli"}, {"encoder": encoder, "intermediate": "none"})
@@ -225,3 +227,15 @@ def test_a_deterministic_arm_has_no_seed_variance() -> None:
     assert row["p"] == pytest.approx(expected.pvalue, rel=1e-10)
     assert (row["v_seed"], row["df"]) == (0.0, pytest.approx(29.0))
     assert row["power_note"] == "no seeds to add: nothing was trained"
+
+
+def test_linked_cells_are_found() -> None:
+    """Cells that are linked directly or through others are one component: scipy's on random graphs, on a chain and on cells alone."""
+    rng = np.random.default_rng(0)
+    graphs = [np.triu(rng.random((n, n)) < share, 1) for n in (1, 2, 7, 30) for share in (0.0, 0.05, 0.2, 1.0) for _ in range(5)]
+    graphs.append(np.eye(12, k=1) > 0)
+    for graph in graphs:
+        _, label = connected_components(graph, directed=False)
+        first = np.array([np.flatnonzero(label == one)[0] for one in label])
+        for diagonal in (False, True):
+            assert (_components(graph | graph.T | (diagonal * np.eye(len(graph)) > 0)) == first).all()
