@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
+PARALLEL = -n 2 --dist worksteal
 
 .PHONY: quickstart test check fast environment clean
 
@@ -12,10 +13,10 @@ quickstart: $(READY)
 	$(BIN)/raystilts run experiments/quickstart.py
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 fast: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 POOL_BATCHES = 32  # batches whose items are sorted by length together; composition stays random across pools
 IGNORED = -100  # torch's number for "no loss here"
-CACHED = 32  # sets of examples and items that a process keeps
+CACHED = 64  # sets of examples, items and pieces that a process keeps, the last used
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +147,8 @@ def cached(parts: Sequence[object], make: Callable[[], Any]) -> Any:
     Workers live through many stages, which read the same few test sets.
     """
     key = hashlib.sha256(repr(parts).encode()).hexdigest()
-    if key not in _cache:
-        if len(_cache) >= CACHED:
-            del _cache[next(iter(_cache))]
-        _cache[key] = make()
-    return _cache[key]
+    found = _cache.pop(key) if key in _cache else make()
+    _cache[key] = found  # at the end: the last to go
+    if len(_cache) > CACHED:
+        del _cache[next(iter(_cache))]
+    return found

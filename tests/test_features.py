@@ -77,3 +77,13 @@ def test_a_gold_label_that_training_never_saw_is_ignored_by_losses(tokenizer: ob
     """A category that only dev has does not stop an evaluation; it gets the number that losses ignore."""
     items = features.encode(cldr.KIND, ("city",), [Example("e", ("Nairobi",), "planet")], tokenizer, 16)
     assert items[0].label == features.IGNORED
+
+
+def test_the_cache_keeps_what_was_used_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value is made once while it is among the last used, and again after it has dropped out."""
+    monkeypatch.setattr(features, "_cache", {})
+    monkeypatch.setattr(features, "CACHED", 2)
+    made = []
+    for name in ("a", "b", "a", "c", "a", "b"):
+        assert features.cached((name,), lambda name=name: made.append(name) or name) == name
+    assert made == ["a", "b", "c", "b"]

@@ -28,8 +28,10 @@ def test_real_tasks_run_and_their_scores_are_recomputed_elsewhere(shared_data: P
     study = replace(
         laptop.study(),
         encoders=(Encoder("tiny", folder="tiny"),),
+        intermediates=laptop.intermediates(12),
         targets=laptop.targets(12),
         seeds=(1,),
+        languages=("ar", "hi", "kk", "mr", "qu", "sw", "ta", "te", "tl", "ur", "wo", "yo"),
         recipes={"default": Recipe(learning_rate=1e-3, num_steps=2, batch_size=8, max_length=64, max_examples=64)},
     )
     plan, store = make_plan(study, shared_data, tmp_path), Store(tmp_path / "store")
