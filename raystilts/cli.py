@@ -182,7 +182,12 @@ def show_status(options: argparse.Namespace) -> int:
     for key, text in failures.items():
         print(f"failed: {plan.label(key)} ({key})\n  {text.strip().splitlines()[-1]}")
     missing = [plan.label(row["key"]) for row in rows if not row["done"]]  # type: ignore[arg-type]
-    print(f"next: {'; '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}" if missing else "all stages are done.")
+    if missing:
+        print(f"next: {'; '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}")
+        return 0
+    from raystilts import results  # noqa: PLC0415  imports the statistics, which take a second
+
+    print("\n".join(["all stages are done.", *results.next_look(plan, store)]))
     return 0
 
 

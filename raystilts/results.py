@@ -36,6 +36,15 @@ def write(plan: Plan, store: Store, out: Path, command: str) -> list[str]:
     return verdict_lines(found, told)
 
 
+def next_look(plan: Plan, store: Store) -> list[str]:
+    """Which contrasts are undecided with the seeds in the store, and how many seeds the next look needs, as sentences.
+
+    Statistics of looks (3, 5, 8, 12 seeds): they keep the family-wise error although seeds are added after looking. To take the next
+    look, add seeds to the study and run it: what is in the store is not run again.
+    """
+    return stats.undecided(stats.seed_looks(runs_table(plan, store), examples_table(plan, store), analysis_plan(plan)))
+
+
 def run_id(cell: Cell) -> str:
     """A run's name in tables and findings: encoder/intermediate/target/seed."""
     return "/".join((cell.encoder, cell.intermediate, cell.target, "untrained" if cell.seed is None else f"seed {cell.seed}"))

@@ -155,6 +155,16 @@ def test_a_damaged_prediction_file_is_one_sentence(store: Store, tmp_path: Path)
         results.examples_table(PLAN, broken)
 
 
+def test_status_of_a_finished_study_says_what_the_next_look_needs(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """With two seeds nothing can have been looked at: status names the contrasts that are open and the seeds of the first look."""
+    experiment = Path(__file__).parent.parent / "experiments" / "quickstart.py"
+    assert cli.main(["status", f"{experiment}:smoke", "--store", str(store.root)]) == 0
+    told = capsys.readouterr().out
+    assert "all stages are done." in told
+    assert "currency > kind, pico: 7 of 7 languages undecided" in told
+    assert "the next look needs 3 seeds" in told
+
+
 def test_status_counts_what_is_done(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     """status --json lists every stage of a finished study as done."""
     experiment = Path(__file__).parent.parent / "experiments" / "quickstart.py"
