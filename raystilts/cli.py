@@ -214,12 +214,12 @@ def run(options: argparse.Namespace) -> int:
         print(f"{len(stale)} finished stages stand on one that is gone from the store and are made again with it.")
     if len(done) == len(plan.stages):
         print("nothing to run: all stages are in the store.")
-    elif options.in_process:
-        check_inputs(plan, site)
-        sweep.run_in_process(plan, site)
     else:
         check_inputs(plan, site)
-        sweep.run_on_ray(plan, site, sweep.Cluster(options.address, options.max_concurrent, options.verbose))
+        if options.in_process:
+            sweep.run_in_process(plan, site)
+        else:
+            sweep.run_on_ray(plan, site, sweep.Cluster(options.address, options.max_concurrent, options.verbose))
     write_report(plan, store, options)
     return 1 if any(not store.has(key) for key in plan.stages) else 0
 

@@ -44,7 +44,7 @@ def examples(task: Task, split: Split, language: str, data: Path | None = None) 
         raise UserError(f"{task.name}: the {split} data in {code!r} is empty.")
     if len({example.id for example in found}) < len(found):
         raise UserError(f"{task.name}: two {split} examples in {code!r} have the same id.")
-    return _limited(found, source.limit)
+    return subset(found, source.limit)
 
 
 def source_of(task: Task, split: Split) -> Source:
@@ -170,8 +170,8 @@ def _parallel(task: Task, source: Source, code: str, data: Path | None) -> list[
     return [Example(other.id, row.texts, row.label, other.cluster) for row, other in zip(rows, english, strict=True)]
 
 
-def _limited(found: list[Example], limit: int | None) -> list[Example]:
-    """A function of ids alone, so that parallel sets keep the same examples."""
+def subset(found: list[Example], limit: int | None) -> list[Example]:
+    """The `limit` examples with the smallest hash of their id, in their order: the same for every seed and in parallel sets."""
     if limit is None or limit >= len(found):
         return found
     kept = {example.id for example in sorted(found, key=lambda example: hashlib.sha256(example.id.encode()).digest())[:limit]}

@@ -46,6 +46,11 @@ class Site:
         """Where a stage computes within its process."""
         return "cuda" if self.gpus else "cpu"
 
+    @property
+    def resources(self) -> dict[str, float]:
+        """What Ray is asked for per worker."""
+        return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
+
 
 Fit = Callable[[Stage, Root, Path | None, Path], dict[str, Any]]
 """(stage, root, parent's checkpoint, folder to write into) -> facts for stage.json."""

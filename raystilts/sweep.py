@@ -15,7 +15,6 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -60,7 +59,6 @@ class Schedule:
     def __init__(self, plan: Plan, store: Store) -> None:
         self.plan, self.store = plan, store
         self.jobs = jobs(plan, store)
-        self.waiting = {key: 0 if self.parent(key) is None else 1 for key in self.jobs}
         self.after: dict[str, list[str]] = {}
         for key in self.jobs:
             if parent := self.parent(key):
@@ -70,9 +68,9 @@ class Schedule:
             self.height[key] = 1 + max((self.height[child] for child in self.after.get(key, [])), default=0)
         order = {key: place for place, key in enumerate(self.jobs)}
         self.rank = {key: (-self.height[key], order[key]) for key in self.jobs}
-        self.ready = [(self.rank[key], key) for key in self.jobs if not self.waiting[key]]
+        self.ready = [(self.rank[key], key) for key in self.jobs if self.parent(key) is None]
         heapq.heapify(self.ready)
-        self.running: dict[str, float] = {}
+        self.running: set[str] = set()
         self.tries: Counter[str] = Counter()
         self.done: list[str] = []
         self.failed: list[str] = []
@@ -87,13 +85,13 @@ class Schedule:
         if not self.ready:
             return None
         _, key = heapq.heappop(self.ready)
-        self.running[key] = time.monotonic()
+        self.running.add(key)
         self.tries[key] += 1
         return key
 
     def end(self, key: str, died: bool = False) -> str:
         """Look at what the job left: "done", "failed", or "again" where its process died and it may be tried again."""
-        self.running.pop(key, None)
+        self.running.discard(key)
         if all(self.store.has(stage) for stage in self.jobs[key]):
             outcome = "done"
             self.done.append(key)
@@ -133,7 +131,7 @@ class Progress:
     """One line per ended job: how many of how many, what it was, what it scored, how long it took, the time left."""
 
     def __init__(self, schedule: Schedule, slots: int) -> None:
-        self.schedule, self.slots, self.started = schedule, slots, time.monotonic()
+        self.schedule, self.slots = schedule, slots
         self.seconds: dict[tuple[str, str], list[float]] = {}
 
     def ended(self, key: str, outcome: str) -> None:
@@ -252,8 +250,7 @@ def _ray(cluster: Cluster, site: Site, scratch: str) -> Iterator[int]:
     ray.init(address=cluster.address, log_to_driver=cluster.verbose, logging_level=level, **own)
     try:
         resources = ray.cluster_resources()
-        each = {"CPU": float(site.cpus), "GPU": site.gpus}
-        fitting = [int(resources.get(name, 0) / (amount * site.workers)) for name, amount in each.items() if amount]
+        fitting = [int(resources.get(name, 0) / (amount * site.workers)) for name, amount in site.resources.items()]
         yield max(1, min([*fitting, cluster.max_concurrent or 10**6]))
     finally:
         import psutil  # noqa: PLC0415
@@ -303,8 +300,7 @@ def _tune(schedule: Schedule, plan: Plan, site: Site, cluster: Cluster, slots: i
             """Nothing to restore: the same command continues from the store."""
 
     trainable = tune.with_parameters(run_job, plan=plan, site=site, work=schedule.jobs, scratch=str(scratch))
-    nested = site.workers > 1
-    bundle = {"node:__internal_head__": 0.001} if nested else {"CPU": site.cpus, **({"GPU": site.gpus} if site.gpus else {})}
+    bundle = {"node:__internal_head__": 0.001} if site.workers > 1 else site.resources
     tuner = tune.Tuner(
         tune.with_resources(trainable, tune.PlacementGroupFactory([bundle])),
         tune_config=tune.TuneConfig(
@@ -334,11 +330,10 @@ def fit_with_trainer(site: Site, scratch: str) -> Fit:
         from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415
 
         facts = folder / "facts.json"
-        resources = {"CPU": site.cpus, **({"GPU": site.gpus} if site.gpus else {})}
         trainer = TorchTrainer(
             _train_worker,
             train_loop_config={"stage": stage, "root": root, "checkpoint": checkpoint, "data": site.data, "folder": folder, "facts": facts},
-            scaling_config=ScalingConfig(num_workers=site.workers, use_gpu=bool(site.gpus), resources_per_worker=resources),
+            scaling_config=ScalingConfig(num_workers=site.workers, use_gpu=bool(site.gpus), resources_per_worker=site.resources),
             torch_config=TorchConfig(backend="nccl" if site.gpus else "gloo"),
             run_config=RunConfig(name=stage.key, storage_path=str(Path(scratch) / "train")),
         )

@@ -29,7 +29,7 @@ from raystilts import data, features, model
 from raystilts.features import Item
 from raystilts.model import Model, Root
 from raystilts.stage import Recipe, Stage
-from raystilts.task import ENGLISH, Example, Task
+from raystilts.task import ENGLISH, Task
 
 LOG = "log.jsonl"
 
@@ -99,7 +99,7 @@ def train(stage: Stage, root: Root, checkpoint: Path | None, data_dir: Path | No
     # seeds and arms that train on the same data read and tokenise it once per process
     read = ("train", dict(stage.data)[f"train/{ENGLISH}"], task.kind, task.labels, recipe.max_examples)
     labels: tuple[str, ...] = features.cached(("labels", *read), lambda: data.labels(task, data_dir))
-    examples = features.cached(read, lambda: subset(data.examples(task, "train", ENGLISH, data_dir), recipe.max_examples))
+    examples = features.cached(read, lambda: data.subset(data.examples(task, "train", ENGLISH, data_dir), recipe.max_examples))
     encoded = (*read, root, recipe.max_length)
     items = features.cached(encoded, lambda: features.encode(task, labels, examples, tokenizer, recipe.max_length))
     pieces = features.cached(("pieces", *encoded), lambda: features.pieces_of(items))
@@ -119,15 +119,6 @@ def train(stage: Stage, root: Root, checkpoint: Path | None, data_dir: Path | No
         "device": worker.device,
         "embedding_rows": len(parts.rows),
     }
-
-
-def subset(examples: list[Example], count: int | None) -> list[Example]:
-    """The `count` examples with the smallest hash of their id, in their order: the same for every seed."""
-    if count is None or count >= len(examples):
-        return examples
-    kept = set(sorted((hashlib.sha256(example.id.encode()).digest(), i) for i, example in enumerate(examples))[:count])
-    places = {i for _, i in kept}
-    return [example for i, example in enumerate(examples) if i in places]
 
 
 def fit(

@@ -21,7 +21,7 @@ from raystilts.model import Root
 from raystilts.stage import Architecture, Recipe, Stage
 from raystilts.task import Example, Source, Task
 from raystilts.tasks import cldr
-from raystilts.train import Worker, subset, train
+from raystilts.train import Worker, train
 
 KIND = Stage(
     "train",
@@ -149,11 +149,11 @@ def test_a_loss_that_is_not_finite_stops_the_training(root: Root, tmp_path: Path
 def test_a_subset_is_the_same_for_everybody() -> None:
     """max_examples keeps the ids with the smallest hash, in their order, whatever order they come in; asking for more keeps all."""
     examples = [Example(str(i), (str(i),)) for i in range(50)]
-    kept = [example.id for example in subset(examples, 10)]
+    kept = [example.id for example in data.subset(examples, 10)]
     assert len(kept) == 10
     assert kept == sorted(kept, key=int)
-    assert set(kept) == {example.id for example in subset(examples[::-1], 10)}
-    assert subset(examples, 100) == examples
+    assert set(kept) == {example.id for example in data.subset(examples[::-1], 10)}
+    assert data.subset(examples, 100) == examples
 
 
 def test_labels_come_from_the_training_data_where_the_task_names_none(root: Root, tmp_path: Path) -> None:
