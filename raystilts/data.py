@@ -77,11 +77,11 @@ def identity(source: Source, language: str, data: Path | None = None) -> str:
     """
     code = languages.find(language).code
     if source.generate:
-        return _digest([dataclasses.astuple(example) for example in source.generate(code)])
+        return _digest([dataclasses.astuple(example) for example in subset(list(source.generate(code)), source.limit)])
     facts = [READER_VERSION, source.values, source.parallel, source.limit]
     if data is None:
-        subset, split = filled(source.subset, code), filled(source.split, code)
-        return f"hub:{source.dataset}@{revision_of(source)}:{subset}:{split}:{_digest([*facts, source.columns])[7:15]}"
+        configuration, split = filled(source.subset, code), filled(source.split, code)
+        return f"hub:{source.dataset}@{revision_of(source)}:{configuration}:{split}:{_digest([*facts, source.columns])[7:15]}"
     own = paths_of(source, code, data)
     english = paths_of(source, ENGLISH, data) if source.parallel else []
     hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in [*own, *english]]

@@ -547,3 +547,10 @@ def test_masakhaner_dates_are_outside():
     found = data.examples(tasks.find("masakhaner"), "test", "yo", SHARED)
     tags = [tag for example in found for tag in example.label or ()]
     assert (len(found), len(tags), tags.count("B-PER"), tags.count("O")) == (1964, 45609, 766, 41858 + 312 + 613)
+
+
+def test_a_limit_is_part_of_the_identity_of_generated_examples():
+    """A smaller limit on generated examples is other data; one that keeps them all is the same data."""
+    source = Source(generate=lambda language: [Example(str(i), (language,), "a") for i in range(5)])
+    whole, cut, loose = (data.identity(replace(source, limit=limit), "sw") for limit in (None, 3, 9))
+    assert whole == loose != cut
