@@ -1,10 +1,12 @@
 """Statistics that stand alone: arrays and Arrow tables in, frozen results and tidy tables out (numpy, scipy, pyarrow)."""
 
+from raystilts.stats.adaptive import by_looks
 from raystilts.stats.analysis import Analysis, analyse
 from raystilts.stats.bootstrap import calibrated, crossed_bootstrap, percentile
 from raystilts.stats.estimate import Cell, Estimate, Moments, estimate, moments, two_way
 from raystilts.stats.families import at_least, benjamini_hochberg, benjamini_yekutieli, holm, max_t, partial_conjunction
 from raystilts.stats.findings import clopper_pearson
+from raystilts.stats.further import FURTHER, further_tables
 from raystilts.stats.ledger import CLAIMS, Claim, judge
 from raystilts.stats.plan import POLICIES, Contrast, Interaction, Plan, StatsError
 from raystilts.stats.pooled import Pooled, heterogeneity, pool
@@ -17,6 +19,7 @@ from raystilts.stats.sequential import Look, looks, next_seeds, review, seed_loo
 
 __all__ = [
     "CLAIMS",
+    "FURTHER",
     "POLICIES",
     "Analysis",
     "Cell",
@@ -37,12 +40,14 @@ __all__ = [
     "at_least",
     "benjamini_hochberg",
     "benjamini_yekutieli",
+    "by_looks",
     "calibrated",
     "clopper_pearson",
     "crossed_bootstrap",
     "decide",
     "detectable_effect",
     "estimate",
+    "further_tables",
     "heterogeneity",
     "holm",
     "judge",

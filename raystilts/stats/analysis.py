@@ -34,13 +34,15 @@ SCHEMAS: dict[str, str] = {
     "scaling": f"policy* contrast* {_LABELS} group* scale* theta lo hi margin p_superior p_equivalent p_noninferior verdict* agrees? "
     "reason* p_two_sided_holm p_equivalent_holm p_noninferior_holm n_languages#",
     "resource": f"policy* contrast* {_LABELS} comparison* theta lo hi p n_languages# reason* estimand* se df p_holm claim*",
+    "trend": f"policy* contrast* {_LABELS} estimand* at theta lo hi n_languages# reason*",
     "variance": f"policy* contrast* {_LABELS} language* component* variance share",
     "power": f"policy* contrast* {_LABELS} language* se mde seeds# detectable",
 }
 """Columns in order: * text, # whole number, ? flag, else a number in points (p, df, share, i2: no unit; v_*, variance: points squared).
 
 Rows of variance with the language "all" are about the mean gain with languages as a sample: `language` is what languages add to it.
-p_max_t: max-T over the family; it decides no claim.
+p_max_t: max-T over the family; it decides no claim. at_least: in how many languages of the group, corrected over the whole family.
+trend: the line of the gains on the covariate, where it is `at`, with pointwise intervals, of contrasts only.
 """
 
 
@@ -58,6 +60,7 @@ class Analysis:
     partial_conjunction: pa.Table
     scaling: pa.Table
     resource: pa.Table
+    trend: pa.Table
     variance: pa.Table
     power: pa.Table
     findings: pa.Table
@@ -98,6 +101,7 @@ def analyse(runs: pa.Table, examples: Examples, plan: Plan) -> Analysis:
     for kind in ("gains", "interactions", "pooled", "resource"):
         _correct(tables[kind], family, plan.alpha)
     _decide(tables["scaling"], family, plan.alpha)
+    _count(tables["partial_conjunction"], [*tables["gains"], *tables["interactions"]], plan)
     return Analysis(
         scores=_scores(data, plan),
         findings=_findings(ready.findings),
@@ -232,6 +236,22 @@ def _decide(rows: list[dict[str, Any]], family: Mapping[str, tuple[str, ...]], a
     for row in rows:
         found = verdicts[row["policy"], row["contrast"], row["group"]]
         row["agrees"] = len(found) == 1 and found != {"refused"}
+
+
+def _count(rows: list[dict[str, Any]], claimed: list[dict[str, Any]], plan: Plan) -> None:
+    """Adds in how many languages of a group at least there is a gain, and a loss.
+
+    Holm's claims are those of the closed test of their family, so that counting them holds for all arms and groups at once (Goeman and
+    Solari 2011). A partial conjunction of each arm on its own would say "at least one language gains" of one null arm in twenty.
+    """
+    said: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for row in claimed:
+        said.setdefault((row["policy"], row["contrast"]), []).append((row["language"], row["claim"]))
+    for row in rows:
+        if not row["reason"]:
+            here = said[row["policy"], row["contrast"]]
+            claims = [claim for language, claim in here if row["group"] == ALL or language in plan.groups[row["group"]]]
+            row["at_least"], row["at_least_losses"] = claims.count("gain"), claims.count("loss")
 
 
 def _correct(rows: list[dict[str, Any]], family: Mapping[str, tuple[str, ...]], alpha: float) -> None:

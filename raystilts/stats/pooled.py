@@ -158,3 +158,39 @@ def slope(
         df = _satterthwaite(v, [(min(s2 / spread, v), count - 2)], fixed)
         result.append(_t(SAMPLE, fixed.theta, v, df, alpha=alpha, count=count))
     return result
+
+
+def line_weights(covariate: npt.ArrayLike, at: float) -> npt.NDArray[np.float64]:
+    """(L,) weights whose product with the gains is their least-squares line at one value of the covariate.
+
+    >>> line_weights([0.0, 1.0, 2.0], 2.0).round(3)
+    array([-0.167,  0.333,  0.833])
+    """
+    x = np.asarray(covariate, dtype=np.float64)
+    result: npt.NDArray[np.float64] = 1 / len(x) + (at - x.mean()) * slope_weights(x)
+    return result
+
+
+def line(
+    fixed: Estimate, gains: tuple[npt.ArrayLike, npt.ArrayLike, float], covariate: npt.ArrayLike, at: float, alpha: float = 0.05
+) -> list[Pooled]:
+    """The line of the gains on the covariate (L,) at one value of it: for these languages, and with languages as a sample.
+
+    fixed: two-way estimate with `line_weights`. The rest as for `slope`, of which this is the companion.
+
+    >>> fixed = Estimate(3.0, 0.25, 50.0, 0.1, 0.15, 0.0, 99.0)
+    >>> [round(x.se, 2) for x in line(fixed, ([1.0, 2.5, 3.0], [0.1] * 3, 0.1 / 3), [0.0, 1.0, 2.0], 2.0)]
+    [0.5, 0.55]
+    """
+    x, effects = np.asarray(covariate, dtype=np.float64), np.asarray(gains[0], dtype=np.float64)
+    centred, count = x - x.mean(), len(effects)
+    residual = effects - effects.mean() - float(slope_weights(x) @ effects) * centred
+    leverage = 1 / count + (at - float(x.mean())) ** 2 / float(centred @ centred)
+    result = [_t(FIXED, fixed.theta, fixed.v, fixed.df, alpha=alpha, count=count)]
+    if count >= FEWEST:
+        s2 = float(residual @ residual) / (count - 2)
+        own = max(float(np.asarray(gains[1], dtype=np.float64).mean()) - heterogeneity(*gains)[2], 0.0)
+        v = fixed.v + max(s2 - own, 0.0) * leverage
+        df = _satterthwaite(v, [(min(s2 * leverage, v), count - 2)], fixed)
+        result.append(_t(SAMPLE, fixed.theta, v, df, alpha=alpha, count=count))
+    return result

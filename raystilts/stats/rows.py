@@ -15,10 +15,10 @@ from raystilts.stats import scaling
 from raystilts.stats.bootstrap import calibrated
 from raystilts.stats.design import Cells, Row, Spec
 from raystilts.stats.estimate import NOTHING, Estimate, estimate
-from raystilts.stats.families import at_least
 from raystilts.stats.plan import ALL, Contrast, Interaction, Plan
 
 SLOPE = "slope per log10 MB"
+TREND_POINTS = 7
 NO_VARIATION = "nothing varies between runs or examples: no standard error can be estimated"
 
 
@@ -183,12 +183,7 @@ class Rows:
                 else:
                     spread = {"tau": found.tau, "i2": found.i2} if len(usable) > 1 else {}
                     self.tables["pooled"].append({**lead, "estimand": estimand, **_t_columns(found), **spread, "reason": ""})
-            counted: dict[str, Any] = {"num_languages": len(usable), "reason": refused}
-            if not refused:
-                estimates = [line.found for line in usable if line.found is not None]
-                counted["at_least"] = at_least([e.p_above() if e.v > NOTHING else 1.0 for e in estimates], self.plan.alpha)
-                counted["at_least_losses"] = at_least([e.p_below() if e.v > NOTHING else 1.0 for e in estimates], self.plan.alpha)
-            self.tables["partial_conjunction"].append({**head, "group": group, **counted})
+            self.tables["partial_conjunction"].append({**head, "group": group, "num_languages": len(usable), "reason": refused})
         self._resource(lines, head)
 
     def _summary(self, lines: Sequence[Line]) -> tuple[list[float], list[float], float]:
@@ -224,6 +219,8 @@ class Rows:
                 reason = "the covariate is the same in all languages"
             lead = {**head, "comparison": SLOPE, "n_languages": len(known)}
             self._add_resource(lead, reason, [] if reason else self._slope(known, x))
+            if not reason and all(len(line.pairs) == 2 for line in known):
+                self._trend(known, x, head)
 
     def _difference(self, low: Sequence[Line], high: Sequence[Line]) -> list[pooling.Pooled]:
         fixed = self._mean([*low, *high], [1 / len(low)] * len(low) + [-1 / len(high)] * len(high))
@@ -232,6 +229,14 @@ class Rows:
     def _slope(self, lines: Sequence[Line], covariate: Sequence[float]) -> list[pooling.Pooled]:
         fixed = self._mean(lines, pooling.slope_weights(covariate).tolist())
         return pooling.slope(fixed, self._summary(lines), covariate, self.plan.alpha)
+
+    def _trend(self, lines: Sequence[Line], covariate: Sequence[float], head: dict[str, Any]) -> None:
+        """Rows of trend: the fitted line at a few values of the covariate, for the band of a figure."""
+        for at in np.linspace(min(covariate), max(covariate), TREND_POINTS).tolist():
+            fixed = self._mean(lines, pooling.line_weights(covariate, at).tolist())
+            for found in pooling.line(fixed, self._summary(lines), covariate, at, self.plan.alpha):
+                numbers = {"theta": found.theta, "lo": found.lo, "hi": found.hi, "n_languages": found.num_languages, "reason": ""}
+                self.tables["trend"].append({**head, "estimand": found.estimand, "at": at, **numbers})
 
     def _add_resource(self, lead: dict[str, Any], reason: str, results: Iterable[pooling.Pooled]) -> None:
         if reason:

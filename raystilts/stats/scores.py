@@ -54,7 +54,7 @@ def analyse_scores(scores: pa.Table, plan: Plan) -> Analysis:
         tables[name] = _without_counts(_with(tables[name], "estimand"))
     tables["scores"] = _without_counts(tables["scores"])
     tables["scaling"] = _two_scales(tables["scaling"])
-    for name in ("gains", "interactions", "pooled", "partial_conjunction", "scaling", "resource", "variance", "power"):
+    for name in ("gains", "interactions", "pooled", "partial_conjunction", "scaling", "resource", "trend", "variance", "power"):
         tables[name] = _with(tables[name], "given")
     return Analysis(**tables)
 

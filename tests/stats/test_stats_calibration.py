@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raystilts.stats import Contrast, Interaction, Plan, analyse, calibrated, crossed_bootstrap, two_way
+from raystilts.stats import Contrast, Interaction, Plan, analyse, at_least, calibrated, crossed_bootstrap, two_way
 
 CONTRASTS = tuple(
     Contrast(encoder, {"encoder": encoder, "intermediate": "mnli"}, {"encoder": encoder, "intermediate": "none"})
@@ -123,3 +123,25 @@ def test_a_real_gain_is_claimed_and_scales() -> None:
     assert counts["large", "all"] == 6
     assert counts["large", "low"] == 3
     assert {row["verdict"] for row in found.scaling.to_pylist() if row["group"] == "all" and row["scale"] == "points"} == {"superior"}
+
+
+def test_counts_of_languages_are_corrected_over_the_arms() -> None:
+    """Of fifty null arms in one family some would each claim "at least one language gains" on their own; together they claim none."""
+    rng = np.random.default_rng(1)
+    arms = ["none", *(f"task {i}" for i in range(50))]
+    difficulty, run_effect = rng.normal(0, 1, (1, 1, 4, 60)), rng.normal(0, 0.1, (len(arms), 3, 1, 1))
+    right = rng.random((len(arms), 3, 4, 60)) < logistic(0.8 + difficulty + run_effect)
+    arm, seed, language, example = (x.ravel() for x in np.indices(right.shape))
+    names = np.array(arms)[arm]
+    columns = {"run_id": [f"{a} {s}" for a, s in zip(names, seed, strict=True)], "language": np.char.add("l", language.astype(str))}
+    columns |= {"example_id": np.char.add(columns["language"], example.astype(str)), "s0": right.ravel().astype(float)}
+    runs = pa.Table.from_pylist([{"run_id": f"{a} {s}", "intermediate": a, "seed": s} for a in arms for s in range(3)])
+    contrasts = [Contrast(a, {"intermediate": a}, {"intermediate": "none"}, family="all") for a in arms[1:]]
+    found = analyse(runs, pa.table(columns), Plan(tuple(contrasts), groups={"low": ("l0", "l1", "l2")}, resamples=100, collapsed=("all",)))
+    gains = found.gains.to_pylist()
+    above = {a: [row["p"] / 2 if row["theta"] > 0 else 1.0 for row in gains if row["contrast"] == a] for a in arms[1:]}
+    assert sum(at_least(p) > 0 for p in above.values()) > 0
+    assert {row["claim"] for row in gains} == {"undecided"}
+    rows = found.partial_conjunction.to_pylist()
+    assert len(rows) == 2 * 50
+    assert {(row["at_least"], row["at_least_losses"]) for row in rows} == {(0, 0)}

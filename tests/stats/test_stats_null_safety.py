@@ -15,7 +15,9 @@ ANALYSIS = Path(__file__).parents[2] / "analysis"
 
 
 def load(name: str) -> ModuleType:
-    """A script of analysis/ as a module."""
+    """A script of analysis/ as a module; scripts there import each other."""
+    if str(ANALYSIS) not in sys.path:
+        sys.path.append(str(ANALYSIS))
     spec = importlib.util.spec_from_file_location(f"analysis_{name}", ANALYSIS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

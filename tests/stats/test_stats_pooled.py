@@ -10,7 +10,7 @@ from scipy import stats
 from stats_tables import as_tables, random_rows
 
 from raystilts.stats import Contrast, Estimate, Interaction, Plan, analyse, decide, detectable_effect, pool, power, seeds_needed, with_seeds
-from raystilts.stats.pooled import difference, slope, slope_weights
+from raystilts.stats.pooled import difference, line_weights, slope, slope_weights
 from raystilts.stats.scaling import margin_on, transformed
 
 GAINS = st.lists(st.floats(-20, 20), min_size=3, max_size=12)
@@ -157,3 +157,27 @@ def test_interactions_of_one_family_are_corrected_together() -> None:
     assert joint["p_two_sided_holm"] == pytest.approx(min(1.0, 2 * first["p_two_sided_holm"]))
     least = min(both.interactions["p"].to_pylist())
     assert min(both.interactions["p_holm"].to_pylist()) == pytest.approx(min(1.0, 6 * least))
+
+
+def test_the_fitted_line_is_the_pooled_gain_in_the_middle_and_the_slope_between() -> None:
+    """At the covariate's mean the line is the mean gain; from end to end it rises by the slope; languages as a sample widen its band."""
+    gain = Contrast("gain", {"intermediate": "mnli"}, {"intermediate": "none"})
+    runs, examples = random_rows(np.random.default_rng(0))
+    present = sorted({row["language"] for row in examples})
+    covariate = {code: float(place**2) for place, code in enumerate(present)}
+    found = analyse(*as_tables(runs, examples), Plan((gain,), resamples=200, covariate=covariate, collapsed=("all",)))
+    rows = {
+        name: [row for row in found.trend.to_pylist() if row["estimand"] == name] for name in ("fixed_languages", "languages_as_sample")
+    }
+    slopes = {row["estimand"]: row["theta"] for row in found.resource.to_pylist() if row["comparison"].startswith("slope")}
+    for name, line in rows.items():
+        assert [row["at"] for row in line] == pytest.approx(np.linspace(0, (len(present) - 1) ** 2, 7))
+        assert (line[-1]["theta"] - line[0]["theta"]) / (line[-1]["at"] - line[0]["at"]) == pytest.approx(slopes[name])
+    for fixed, sample in zip(*rows.values(), strict=True):
+        assert sample["hi"] - sample["lo"] >= (fixed["hi"] - fixed["lo"]) * (1 - 1e-9)
+    middle = float(np.mean(list(covariate.values())))
+    weights = line_weights(list(covariate.values()), middle)
+    assert weights == pytest.approx(np.full(len(present), 1 / len(present)))
+    pooled = next(row for row in found.pooled.to_pylist() if row["estimand"] == "fixed_languages" and row["group"] == "all")
+    at_ends = [row["theta"] for row in rows["fixed_languages"]]
+    assert min(at_ends) <= pooled["theta"] <= max(at_ends)
