@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from raystilts.report import figures, tables
+from raystilts.report import figures, listings, overview, profile, resource, tables
+from raystilts.report.answers import Answer, Overall, answers, overall
+from raystilts.report.citations import bibtex
+from raystilts.report.practices import practices_rows, practices_table
 from raystilts.report.scaling import scaling_headline
 from raystilts.report.story import Analysis, Story
 from raystilts.report.svg import Drawing
 from raystilts.report.tables import Table
 from raystilts.report.verdicts import CellVerdict, cell_verdicts, differing_policies, headline
-from raystilts.report.view import View, in_points, plain, policies, slug, span, view
+from raystilts.report.view import HEADLINE_GROUP, Row, View, in_points, plain, policies, slug, span, view
 
 
 @dataclass(frozen=True)
 class Block:
     """One (target, intermediate) inside its target's section."""
 
+    id: str
     verdict: CellVerdict
     drawings: list[Drawing]
 
 
 @dataclass(frozen=True)
 class Section:
-    """One target task. tables: always shown; more: folded away."""
+    """One target task. drawings: of the target as a whole; tables: always shown; more: folded away."""
 
     target: str
     id: str
+    drawings: list[Drawing]
     blocks: list[Block]
     tables: list[Table]
     more: list[Table]
-
-    @property
-    def drawings(self) -> list[Drawing]:
-        """The figures of all its blocks, in the order of the page."""
-        return [drawing for block in self.blocks for drawing in block.drawings]
 
 
 @dataclass(frozen=True)
@@ -45,38 +46,92 @@ class Content:
     story: Story
     headline: str
     scaling: str
+    overall: list[Overall]
     made: list[tuple[str, str]]
+    answers: list[Answer]
+    questions: Table
     verdicts: list[CellVerdict]
+    heatmaps: list[Drawing]
     sections: list[Section]
     gains: Table
     findings: Table
     collapse: Table
     policies: Table | None
     policy_note: str
-    methods: list[str] = field(default_factory=list)
+    practices: Table
+    practice_rows: list[Row]
+    ledger: Table
+    methods: list[str]
+    bibtex: str
+
+    @property
+    def drawings(self) -> list[Drawing]:
+        """All figures, in the order of the page."""
+        of_sections = [[*section.drawings, *(one for block in section.blocks for one in block.drawings)] for section in self.sections]
+        return [*self.heatmaps, *(one for found in of_sections for one in found)]
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """All tables that have rows, by the names of their files."""
+        found = {"questions": self.questions, "gains": self.gains}
+        for section in self.sections:
+            found |= {f"{section.id}-{number}": table for number, table in enumerate([*section.tables, *section.more], 1)}
+        found |= {"findings": self.findings, "collapse": self.collapse, "practices": self.practices, "ledger": self.ledger}
+        found |= {"policies": self.policies} if self.policies else {}
+        return {name: table for name, table in found.items() if table.rows}
 
 
-def content(analysis: Analysis, story: Story) -> Content:
-    """Reads the tables, words the verdicts and draws the figures."""
+def content(analysis: Analysis, story: Story, ledger: Sequence[Row] = (), alternatives: Sequence[Row] | None = None) -> Content:
+    """Reads the tables, words the verdicts and draws the figures.
+
+    ledger: rows of stats.judge. alternatives: rows of stats.alternatives_table, where it was made.
+    """
     views = [view(analysis, story, policy) for policy in policies(analysis)] or [view(analysis, story, "all")]
     seen = views[0]
     verdicts = cell_verdicts(seen)
+    found = answers(seen, verdicts)
     differing = differing_policies(views)
-    findings = analysis.findings.to_pylist()
+    tried = None if alternatives is None else [row for row in alternatives if row["policy"] == seen.policy]
+    practice = practices_rows(seen, tried)
     return Content(
         story=story,
         headline=headline(verdicts),
         scaling=scaling_headline([scaling for cell in verdicts for scaling in cell.scaling]),
+        overall=overall(seen, found),
         made=_made(seen),
+        answers=found,
+        questions=listings.questions_table(found),
         verdicts=verdicts,
+        heatmaps=_drawn(overview.heatmap(seen, group, f"heatmap-{slug(group)}") for group in (HEADLINE_GROUP, *story.levels[:1])),
         sections=_sections(seen, verdicts),
         gains=tables.gains_table(seen),
-        findings=tables.findings_table(story, findings),
-        collapse=tables.collapse_table(analysis.collapse),
-        policies=tables.policies_table(story, [one.policy for one in views], differing) if differing else None,
+        findings=listings.findings_table(story, analysis.findings.to_pylist()),
+        collapse=listings.collapse_table(analysis.collapse),
+        policies=listings.policies_table(story, [one.policy for one in views], differing) if differing else None,
         policy_note=_policy_note(views, sum("language" in row for _, row, _ in differing)),
+        practices=practices_table(practice),
+        practice_rows=practice,
+        ledger=listings.ledger_table(ledger),
         methods=_methods(seen, [one.policy for one in views]),
+        bibtex=bibtex(story.citations),
     )
+
+
+def _drawn(found: Iterable[Drawing | None]) -> list[Drawing]:
+    return [one for one in found if one]
+
+
+def questions_rows(found: Sequence[Answer]) -> list[Mapping[str, Any]]:
+    """The answers as a table for the disk."""
+    return [
+        {
+            "question": one.question, "about": one.about, "target": one.target, "intermediate": one.intermediate, "encoder": one.encoder,
+            "answer": one.answer, "sentence": one.sentence, "settle": one.settle,
+            **{key: one.row.get(key) for key in ("theta", "lo", "hi")}, "p_adjusted": one.p_holm, "test": one.test,
+            "n_languages": one.languages, "seeds": one.seeds, "examples": one.examples,
+        }
+        for one in found
+    ]  # fmt: skip
 
 
 def _made(seen: View) -> list[tuple[str, str]]:
@@ -101,15 +156,15 @@ def _sections(seen: View, verdicts: Sequence[CellVerdict]) -> list[Section]:
         for verdict in verdicts:
             if verdict.target == target:
                 name = _unused("-".join(map(slug, verdict.cell)), names)
-                drawn = [
-                    figures.forest(seen, verdict.cell, f"{name}-forest"),
-                    figures.scaling(seen, verdict.cell, f"{name}-scaling"),
-                    figures.resource(seen, verdict.cell, f"{name}-resource"),
-                ]
-                blocks.append(Block(verdict, [drawing for drawing in drawn if drawing]))
+                kinds = (figures.forest, figures.scaling, resource.resource, profile.profile)
+                drawn = _drawn(draw(seen, verdict.cell, f"{name}-{draw.__name__}") for draw in kinds)
+                blocks.append(Block(f"cell-{name}", verdict, drawn))
         shown = [tables.pooled_table(seen, target), tables.scaling_table(seen, target), tables.resource_table(seen, target)]
         folded = [tables.interactions_table(seen, target)]
-        sections.append(Section(target, _unused(f"target-{slug(target)}", names), blocks, _filled(shown), _filled(folded)))
+        name = _unused(f"target-{slug(target)}", names)
+        wholes = (overview.scales, overview.variance, overview.seeds, overview.power)
+        whole = _drawn(draw(seen, target, f"{name}-{draw.__name__}") for draw in wholes)
+        sections.append(Section(target, name, whole, blocks, _filled(shown), _filled(folded)))
     return sections
 
 
@@ -145,12 +200,15 @@ def _methods(seen: View, names: Sequence[str]) -> list[str]:
     resamples, seed = story.facts.get("bootstrap resamples"), story.facts.get("bootstrap seed")
     draws = f"{resamples} crossed bootstrap resamples" if resamples else "a crossed bootstrap"
     seeded = f" (seed {seed})" if seed else ""
-    baseline = "without an intermediate task" if story.baseline == "none" else f"of the baseline {story.baseline}"
+    minus = "without an intermediate task" if story.baseline == "none" else f"of the baseline {story.baseline}"
+    of_tasks = "the mean score of an encoder fine-tuned on an intermediate task and then on the target task, minus the mean score "
+    what = f"{of_tasks}{minus}" if story.baseline else "the mean score of one side of a contrast, minus that of the other"
+    encoders = f"{len(seen.encoders)} encoders ({', '.join(seen.encoders)}), " if any(seen.encoders) else ""
+    pairs = "pairs of intermediate and target task" if story.baseline else "contrasts"
     margin = in_points(story.margin)
     return [
-        "A gain is the mean score of an encoder fine-tuned on an intermediate task and then on the target task, minus the mean score "
-        f"{baseline}, in points (0 to 100), on the same test examples, for {len(seen.encoders)} encoders ({', '.join(seen.encoders)}), "
-        f"{len(seen.cells)} pairs of intermediate and target task and {len({row['language'] for row in rows})} languages, with "
+        f"A gain is {what}, in points (0 to 100), on the same test examples, for {encoders}"
+        f"{len(seen.cells)} {pairs} and {len({row['language'] for row in rows})} languages, with "
         f"{span(row['runs_plus'] for row in rows)} runs (seeds) per arm and {span(row['n_examples'] for row in rows)} test examples "
         "per language.",
         "Its variance adds that of the runs and that of the test examples (two-way, without counting their interaction twice), and p is "

@@ -1,25 +1,34 @@
-"""The figures of one (target, intermediate): gains per language, small against large encoder, gain by resource level."""
+"""The figures of one (target, intermediate): gains per language, and small against large encoder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from raystilts.report.svg import INK, LEVELS, LINE, MUTED, OTHER, PAPER, RC, Drawing, drawing
-from raystilts.report.view import HEADLINE_GROUP, LEVEL_OTHER, Arm, Cell, Row, View, absent, language, level, pooled_by_group, refused
+from raystilts.report.draw import MARKERS, Panel, Range, canvas, legend, short, widened, write
+from raystilts.report.svg import INK, LEVELS, LINE, MUTED, OTHER, Drawing, drawing
+from raystilts.report.view import (
+    HEADLINE_GROUP,
+    LEVEL_OTHER,
+    Arm,
+    Cell,
+    Row,
+    View,
+    absent,
+    baseline_of,
+    language,
+    level,
+    pooled_by_group,
+    refused,
+    who,
+)
 
-MARKERS = ("v", "s", "o", "D", "^", "P")
 ENCODER_MARKERS = ("o", "D", "s", "^")
-ROW = 0.185  # inches
-GAP = 0.6  # rows, between the languages and the pooled gains
-WIDTH = 6.1
-SQUARE = 4.3
+ENCODER_COLOURS = (LEVELS[2], LEVELS[0], LEVELS[1], LEVELS[3])
+ROW = 13.3
+WIDTH, SQUARE = 439, 310
 
 
 def forest(seen: View, cell: Cell, name: str) -> Drawing:
@@ -28,32 +37,41 @@ def forest(seen: View, cell: Cell, name: str) -> Drawing:
     by_language = {arm: {row["language"]: row for row in seen.gains[arm]} for arm in arms}
     order = _sorted_languages([by_language[arm] for arm in reversed(arms)])
     groups = list(dict.fromkeys(group for arm in arms for group in pooled_by_group(seen, arm)))
-    places = [*range(len(order)), *(len(order) + GAP + place for place in range(len(groups)))]
-    labels = [language(seen.story, code) for code in order] + [_group_name(seen, group) for group in groups]
-    with mpl.rc_context(RC):
-        height = ROW * (len(labels) + 1) + 1.25
-        figure = Figure(figsize=(WIDTH, height))
-        left = min(0.075 * max(map(len, labels)) + 0.15, WIDTH * 0.4)
-        panels = figure.subplots(1, len(arms), sharex=True, squeeze=False)[0]
-        figure.subplots_adjust(left=left / WIDTH, right=1 - 0.1 / WIDTH, top=1 - 0.6 / height, bottom=0.5 / height, wspace=0.06)
-        rows_of = {arm: [*by_language[arm].values(), *pooled_by_group(seen, arm).values()] for arm in arms}
-        limits = _limits([row for rows in rows_of.values() for row in rows])
-        for panel, arm in zip(panels, arms, strict=True):
-            _forest_panel(panel, seen, [by_language[arm].get(code) for code in order], order, limits)
-            _pooled_rows(panel, seen, {group: pooled_by_group(seen, arm).get(group) for group in groups}, len(order) + GAP, limits)
-            panel.set_title(arm[2], pad=6)
-            panel.set_xlim(*limits)
-            panel.set_ylim(len(labels) + 0.3, -0.8)
-            panel.set_yticks(places, labels if arm == arms[0] else [])
-            panel.tick_params(axis="y", length=0, pad=4)
-            panel.spines["left"].set_visible(False)
-        figure.text((left + WIDTH - 0.1) / 2 / WIDTH, 0.08 / height, "gain in points", ha="center", color=MUTED)
-        _level_legend(figure, seen, order)
+    places = [*range(len(order)), *(len(order) + 0.6 + place for place in range(len(groups)))]
+    labels = [language(seen.story, code) for code in order] + [_group_name(group) for group in groups]
+    low, high = limits([row for arm in arms for row in [*by_language[arm].values(), *pooled_by_group(seen, arm).values()]])
+    height = ROW * (len(labels) + 1.6) + 76
+    figure = canvas(WIDTH, height)
+    left = min(5.4 * max(map(len, labels), default=0) + 10, WIDTH * 0.42)
+    wide = (WIDTH - 8 - left) / max(len(arms), 1)
+    for number, arm in enumerate(arms):
+        panel = Panel(figure, (left + number * wide, 34, wide - 8, height - 82), (low, high), (len(labels) + 0.4, -0.8))
+        panel.title(short(who(arm), int(wide / 6)))
+        panel.x_axis()
+        panel.zero(upright=True)
+        _forest_rows(panel, seen, [by_language[arm].get(code) for code in order])
+        _pooled_rows(panel, {group: pooled_by_group(seen, arm).get(group) for group in groups}, seen, len(order) + 0.6)
+        for place, text in zip(places, labels, strict=True) if number == 0 else ():
+            panel.text(low, place, short(text, int(left / 5)), shift=(-6, 0), align="right", size=8.6)
+    write(figure, (left + WIDTH) / 2, 8, "gain in points", align="center", colour=MUTED)
+    legend(figure, level_entries(seen, order), 8, height - 10, WIDTH)
+    rows = [forest_row(seen, arm, code, row) for arm in arms for code in order if (row := by_language[arm].get(code))]
+    rows += [forest_row(seen, arm, group, row) for arm in arms for group, row in pooled_by_group(seen, arm).items()]
     caption = (
-        f"Gain in points over the baseline ({seen.story.baseline}), with 95 % calibrated bootstrap intervals. Filled: real after Holm; "
+        f"Gain in points over {baseline_of(seen.story)}, with 95 % calibrated bootstrap intervals. Filled: real after Holm; "
         "open: cannot tell. Diamonds: pooled over the languages (two-way t interval). An arrow head marks an interval that goes on."
     )
-    return drawing(figure, name, f"Gain per language: {cell[1]}, then {cell[0]}; the same numbers are in the table of all gains.", caption)
+    return drawing(figure, name, f"Gain per language: {cell[1]}, then {cell[0]}.", caption, rows, tall=True)
+
+
+def forest_row(seen: View, arm: Arm, code: str, row: Row) -> dict[str, Any]:
+    """A gain, or a pooled gain, as the data of a figure."""
+    low, high = interval_of(row)
+    single = "language" in row
+    numbers = {} if refused(row) else {"gain": row["theta"], "lo": low, "hi": high, "p_holm": row["p_holm"]}
+    facts = {"language": code, "name": language(seen.story, code), "level": level(seen.story, code)}
+    return {"encoder": arm[2], **(facts if single else {"language": f"pooled: {code}", "name": "", "level": code}), **numbers,
+            "claim": row["claim"]}  # fmt: skip
 
 
 def _sorted_languages(arms: Sequence[dict[str, Row]]) -> list[str]:
@@ -69,104 +87,90 @@ def _sorted_languages(arms: Sequence[dict[str, Row]]) -> list[str]:
     return sorted(codes, key=key)
 
 
-def _limits(rows: Sequence[Row]) -> tuple[float, float]:
+def limits(rows: Sequence[Row]) -> Range:
     """Wide enough for every estimate and most interval ends: one run with few seeds must not squeeze all the others."""
     shown = [row for row in rows if not refused(row)]
     if not shown:
         return -1.0, 1.0
     thetas = np.array([row["theta"] for row in shown])
-    ends = np.array([[low, high] for low, high in map(_interval, shown) if not absent(low) and not absent(high)] or [[0.0, 0.0]])
-    low = min(float(thetas.min()), float(np.quantile(ends[:, 0], 0.08)), 0.0)
-    high = max(float(thetas.max()), float(np.quantile(ends[:, 1], 0.92)), 0.0)
+    bars = np.array([[low, high] for low, high in map(interval_of, shown) if not absent(low) and not absent(high)] or [[0.0, 0.0]])
+    low = min(float(thetas.min()), float(np.quantile(bars[:, 0], 0.08)), 0.0)
+    high = max(float(thetas.max()), float(np.quantile(bars[:, 1], 0.92)), 0.0)
     pad = 0.06 * max(high - low, 0.1)
     return low - pad, high + pad
 
 
-def _interval(row: Row) -> tuple[Any, Any]:
+def interval_of(row: Row) -> tuple[Any, Any]:
     """The calibrated bootstrap where there is one, as for single languages; the two-way t interval of a pooled row."""
     low, high = row.get("boot_lo"), row.get("boot_hi")
     return (row["lo"], row["hi"]) if absent(low) or absent(high) else (low, high)
 
 
-def _forest_panel(panel: Axes, seen: View, rows: Sequence[Row | None], codes: Sequence[str], limits: tuple[float, float]) -> None:
-    panel.axvline(0, color=MUTED, linewidth=0.8, zorder=0)
-    panel.grid(axis="x", linewidth=0.5, zorder=0)
-    panel.set_axisbelow(True)
-    drawn = [(place, row, level(seen.story, codes[place])) for place, row in enumerate(rows) if row and not refused(row)]
-    for name in dict.fromkeys(name for _, _, name in drawn):
-        chosen = [(place, row) for place, row, at in drawn if at == name]
-        colour, marker = _style(seen, name)
-        _bars(panel, chosen, limits, colour)
-        for real in (True, False):
-            at = [(row["theta"], place) for place, row in chosen if _real(row) == real]
-            if at:
-                _marks(panel, [x for x, _ in at], [y for _, y in at], (marker, colour), 5.2, real=real)
+def _forest_rows(panel: Panel, seen: View, rows: Sequence[Row | None]) -> None:
+    by_level: dict[str, list[tuple[float, Row]]] = {}
     for place, row in enumerate(rows):
         if row is None or refused(row):
-            _remark(panel, 0, place, "refused" if row else "not run")
+            panel.remark(0, place, "refused" if row else "not run")
+        else:
+            by_level.setdefault(level(seen.story, row["language"]), []).append((place, row))
+    for name, chosen in by_level.items():
+        marker, colour = style(seen, name)
+        _intervals(panel, chosen, colour)
+        for real in (True, False):
+            at = [(row["theta"], place) for place, row in chosen if is_real(row) == real]
+            if at:
+                panel.marks([x for x, _ in at], [y for _, y in at], (marker, colour), 5.2, filled=real)
 
 
-def _bars(panel: Axes, rows: Sequence[tuple[float, Row]], limits: tuple[float, float], colour: str, width: float = 1.3) -> None:
-    bars = [(place, *_interval(row)) for place, row in rows]
+def _intervals(panel: Panel, rows: Sequence[tuple[float, Row]], colour: str, width: float = 1.3) -> None:
+    bars = [(place, *interval_of(row)) for place, row in rows]
     bars = [bar for bar in bars if not absent(bar[1]) and not absent(bar[2])]
-    if not bars:
-        return
-    places, low, high = (np.array(column, dtype=float) for column in zip(*bars, strict=True))
-    panel.hlines(places, np.maximum(low, limits[0]), np.minimum(high, limits[1]), colors=colour, linewidth=width, zorder=2)
-    for marker, cut, edge in (("<", low < limits[0], limits[0]), (">", high > limits[1], limits[1])):
-        if cut.any():
-            ends = np.full(cut.sum(), edge)
-            panel.plot(ends, places[cut], linestyle="none", marker=marker, markersize=4, color=colour, clip_on=False, zorder=3)
+    panel.lines([(low, place, high, place) for place, low, high in bars], colour, width)
+    for marker, edge, cut in (
+        ("<", panel.x[0], [place for place, low, _ in bars if low < panel.x[0]]),
+        (">", panel.x[1], [place for place, _, high in bars if high > panel.x[1]]),
+    ):
+        if cut:
+            panel.marks([edge] * len(cut), cut, (marker, colour), 4, edge=0.5)
 
 
-def _pooled_rows(panel: Axes, seen: View, pooled: Mapping[str, Row | None], start: float, limits: tuple[float, float]) -> None:
-    panel.axhline(start - 0.8, color=LINE, linewidth=0.8)
+def _pooled_rows(panel: Panel, pooled: Mapping[str, Row | None], seen: View, start: float) -> None:
+    panel.lines([(panel.x[0], start - 0.8, panel.x[1], start - 0.8)], LINE, 0.8)
     for place, (group, row) in enumerate(pooled.items()):
         if row is None or refused(row):
-            _remark(panel, 0, start + place, "refused" if row else "not pooled")
+            panel.remark(0, start + place, "refused" if row else "not pooled")
             continue
-        colour = INK if group == HEADLINE_GROUP else _style(seen, group)[0]
-        _bars(panel, [(start + place, row)], limits, colour, width=1.8)
-        _marks(panel, [row["theta"]], [start + place], ("D", colour), 5.6, real=_real(row))
+        colour = INK if group == HEADLINE_GROUP else style(seen, group)[1]
+        _intervals(panel, [(start + place, row)], colour, width=1.8)
+        panel.marks([row["theta"]], [start + place], ("D", colour), 5.6, filled=is_real(row))
 
 
-def _real(row: Row) -> bool:
+def is_real(row: Row) -> bool:
+    """A gain or a loss that stands after correction."""
     return row["claim"] in ("gain", "loss")
 
 
-def _group_name(seen: View, group: str) -> str:
+def _group_name(group: str) -> str:
     return "all languages" if group == HEADLINE_GROUP else f"pooled: {group}"
 
 
-def _style(seen: View, name: str) -> tuple[str, str]:
-    """(colour, marker) of a resource level: both say the same, for readers who do not see the colour."""
+def style(seen: View, name: str) -> tuple[str, str]:
+    """(marker, colour) of a resource level: both say the same, for readers who do not see the colour."""
     if name not in seen.story.levels:
-        return OTHER, "X"
+        return "X", OTHER
     place = seen.story.levels.index(name)
-    return LEVELS[place % len(LEVELS)], MARKERS[place % len(MARKERS)]
+    return MARKERS[place % len(MARKERS)], LEVELS[place % len(LEVELS)]
 
 
-def _level_legend(figure: Figure, seen: View, codes: Sequence[str]) -> None:
+def level_entries(seen: View, codes: Sequence[str]) -> list[tuple[str, str | None, str]]:
+    """The legend of the levels that occur."""
     present = {level(seen.story, code) for code in codes}
-    handles = []
-    for name in (*seen.story.levels, LEVEL_OTHER):
-        if name in present:
-            colour, marker = _style(seen, name)
-            handles.append(Line2D([], [], linestyle="none", marker=marker, color=colour, markersize=5.5, label=name))
-    figure.legend(handles=handles, loc="upper center", ncols=4, fontsize=8.5, handletextpad=0.2, columnspacing=1.2, borderaxespad=0.2)
+    return [(name, *style(seen, name)) for name in (*seen.story.levels, LEVEL_OTHER) if name in present]
 
 
-def _marks(panel: Axes, x: Any, y: Any, style: tuple[str, str], size: float, *, real: bool = True, edge: float = 1.2) -> None:
-    """style: (marker, colour). Filled where the gain or loss is real, open where it cannot be told."""
-    marker, colour = style
-    face = colour if real else PAPER
-    panel.plot(x, y, linestyle="none", marker=marker, markersize=size, color=colour, markerfacecolor=face, markeredgewidth=edge, zorder=4)
-
-
-def _remark(panel: Axes, x: float, y: float, text: str, *, above: bool = False) -> None:
-    """What stands in place of a mark that is not shown: beside its place, or above it."""
-    offset, align, base = ((0, 4), "center", "bottom") if above else ((4, 0), "left", "center")
-    panel.annotate(text, (x, y), xytext=offset, textcoords="offset points", fontsize=8, color=MUTED, style="italic", ha=align, va=base)
+def encoder_entries(arms: Sequence[Arm]) -> list[tuple[str, str | None, str]]:
+    """The legend of the encoders, by marker."""
+    return [(who(arm), ENCODER_MARKERS[number % 4], INK) for number, arm in enumerate(arms)]
 
 
 def scaling(seen: View, cell: Cell, name: str) -> Drawing | None:
@@ -178,35 +182,47 @@ def scaling(seen: View, cell: Cell, name: str) -> Drawing | None:
     codes = [code for code in small if code in large]
     if not codes:
         return None
-    with mpl.rc_context(RC):
-        figure = Figure(figsize=(SQUARE, SQUARE + 0.25))
-        panel = figure.subplots()
-        figure.subplots_adjust(left=0.6 / SQUARE, right=1 - 0.12 / SQUARE, top=1 - 0.42 / (SQUARE + 0.25), bottom=0.5 / (SQUARE + 0.25))
-        low, high = _limits([rows[code] for code in codes for rows in (small, large)])
-        panel.axhline(0, color=LINE, linewidth=0.8, zorder=0)
-        panel.axvline(0, color=LINE, linewidth=0.8, zorder=0)
-        panel.plot([low, high], [low, high], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-        for at in dict.fromkeys(level(seen.story, code) for code in codes):
-            colour, marker = _style(seen, at)
-            chosen = [code for code in codes if level(seen.story, code) == at]
-            x, y = [small[code]["theta"] for code in chosen], [large[code]["theta"] for code in chosen]
-            panel.vlines(x, *_ends(large, chosen, low, high), colors=colour, linewidth=0.7, alpha=0.35, zorder=1)
-            panel.hlines(y, *_ends(small, chosen, low, high), colors=colour, linewidth=0.7, alpha=0.35, zorder=1)
-            _marks(panel, x, y, (marker, colour), 5.5)
-        _codes(panel, [(code, small[code]["theta"], large[code]["theta"]) for code in codes], high - low)
-        panel.set(xlim=(low, high), ylim=(low, high), xlabel=f"gain on {arms[0][2]}, points", ylabel=f"gain on {arms[-1][2]}, points")
-        _level_legend(figure, seen, codes)
-    caption = f"Above the dashed line the gain is larger on {arms[-1][2]}. Bars: 95 % intervals. Codes that would overlap are left out."
-    return drawing(figure, name, f"Gain on {arms[0][2]} against gain on {arms[-1][2]}: {cell[1]}, then {cell[0]}.", caption)
+    figure = canvas(SQUARE, SQUARE + 20)
+    low, high = widened([rows[code]["theta"] for code in codes for rows in (small, large)], share=0.15)
+    panel = Panel(figure, (46, 38, SQUARE - 56, SQUARE - 56), (low, high), (low, high))
+    panel.x_axis(f"gain on {short(arms[0][2], 30)}, points", grid=False)
+    panel.y_axis(f"gain on {short(arms[-1][2], 30)}, points", grid=False)
+    panel.zero(upright=True, level=True)
+    panel.curve([low, high], [low, high], MUTED, 0.9, dashes=(4, 3))
+    for at in dict.fromkeys(level(seen.story, code) for code in codes):
+        marker, colour = style(seen, at)
+        chosen = [code for code in codes if level(seen.story, code) == at]
+        both = [(small[code], large[code]) for code in chosen]
+        panel.lines([(x["theta"], bottom, x["theta"], top) for x, y in both for bottom, top in [ends(y)]], colour, 0.7, alpha=0.35)
+        panel.lines([(left, y["theta"], right, y["theta"]) for x, y in both for left, right in [ends(x)]], colour, 0.7, alpha=0.35)
+        panel.marks([x["theta"] for x, _ in both], [y["theta"] for _, y in both], (marker, colour), 5.5)
+    _codes(panel, [(code, small[code]["theta"], large[code]["theta"]) for code in codes], high - low)
+    legend(figure, level_entries(seen, codes), 10, SQUARE + 10, SQUARE)
+    rows = [
+        {"language": code, "name": language(seen.story, code), "level": level(seen.story, code)}
+        | _numbers("small", small[code])
+        | _numbers("large", large[code])
+        for code in codes
+    ]
+    caption = (
+        f"Above the dashed line the gain is larger on {arms[-1][2]}. Bars: 95 % intervals, cut at the frame. "
+        "Codes that would overlap are left out."
+    )
+    return drawing(figure, name, f"Gain on {arms[0][2]} against gain on {arms[-1][2]}: {cell[1]}, then {cell[0]}.", caption, rows)
 
 
-def _ends(rows: dict[str, Row], codes: Sequence[str], low: float, high: float) -> tuple[Any, Any]:
-    ends = [[row["theta"] if absent(end) else end for end in _interval(row)] for row in (rows[code] for code in codes)]
-    clipped = np.clip(np.array(ends, dtype=float), low, high)
-    return clipped[:, 0], clipped[:, 1]
+def _numbers(which: str, row: Row) -> dict[str, Any]:
+    low, high = interval_of(row)
+    return {f"{which}_gain": row["theta"], f"{which}_lo": low, f"{which}_hi": high}
 
 
-def _codes(panel: Axes, found: Sequence[tuple[str, float, float]], width: float) -> None:
+def ends(row: Row) -> tuple[float, float]:
+    """The interval, or twice the estimate where there is none."""
+    low, high = interval_of(row)
+    return (row["theta"], row["theta"]) if absent(low) or absent(high) else (low, high)
+
+
+def _codes(panel: Panel, found: Sequence[tuple[str, float, float]], width: float) -> None:
     """Labels to the upper right, those farthest from the diagonal first; one that would cover a mark or a label is left out."""
     marks = [(x, y) for _, x, y in found]
     placed: list[tuple[float, float]] = []
@@ -215,59 +231,5 @@ def _codes(panel: Axes, found: Sequence[tuple[str, float, float]], width: float)
         others = [mark for mark in marks if mark != (x, y)]
         free = all(abs(middle[0] - left) > 0.035 * width or abs(middle[1] - low) > 0.028 * width for left, low in others)
         if free and all(abs(x - left) > 0.07 * width or abs(y - low) > 0.035 * width for left, low in placed):
-            panel.annotate(code, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=8, color=INK)
+            panel.text(x, y, code, shift=(5, 5), size=8)
             placed.append((x, y))
-
-
-def resource(seen: View, cell: Cell, name: str) -> Drawing | None:
-    """Gain by resource level: the languages faintly, the pooled gain of each level with its interval; None without levels."""
-    arms = seen.arms(cell)
-    levels = [at for at in seen.story.levels if any(level(seen.story, row["language"]) == at for arm in arms for row in seen.gains[arm])]
-    if not levels or not arms:
-        return None
-    with mpl.rc_context(RC):
-        figure = Figure(figsize=(SQUARE, 3.3))
-        panel = figure.subplots()
-        figure.subplots_adjust(left=0.6 / SQUARE, right=1 - 0.12 / SQUARE, top=1 - 0.42 / 3.3, bottom=0.34 / 3.3)
-        panel.axhline(0, color=MUTED, linewidth=0.8, zorder=0)
-        panel.grid(axis="y", linewidth=0.5, zorder=0)
-        rows = [row for arm in arms for row in [*seen.gains[arm], *pooled_by_group(seen, arm).values()]]
-        thetas = [row["theta"] for row in rows if not refused(row)]
-        handles = []
-        for number, arm in enumerate(arms):
-            marker = ENCODER_MARKERS[number % len(ENCODER_MARKERS)]
-            shift = (number - (len(arms) - 1) / 2) * 0.8 / len(arms)
-            _resource_arm(panel, seen, arm, levels=levels, shift=shift, marker=marker)
-            handles.append(Line2D([], [], color=INK, marker=marker, markersize=6, linewidth=1.6, label=arm[2]))
-        panel.set_xticks(range(len(levels)), levels)
-        panel.tick_params(axis="x", length=0, labelcolor=INK)
-        panel.set_xlim(-0.5, len(levels) - 0.5)
-        panel.set_ylabel("gain, points")
-        if not thetas:
-            panel.set_yticks([])
-        figure.legend(handles=handles, loc="upper center", ncols=len(arms), fontsize=8.5)
-    caption = "Small marks: languages. Large marks: pooled over the level, with 95 % intervals. Filled: real; open: cannot tell."
-    return drawing(figure, name, f"Gain by resource level: {cell[1]}, then {cell[0]}.", caption)
-
-
-def _resource_arm(panel: Axes, seen: View, arm: Arm, *, levels: Sequence[str], shift: float, marker: str) -> None:
-    pooled = pooled_by_group(seen, arm)
-    for place, at in enumerate(levels):
-        colour = _style(seen, at)[0]
-        inside = [row for row in seen.gains[arm] if level(seen.story, row["language"]) == at and not refused(row)]
-        inside.sort(key=lambda row: _order(seen, row))
-        x = place + shift + np.linspace(-0.13, 0.13, len(inside)) if len(inside) > 1 else np.full(len(inside), place + shift)
-        y = [row["theta"] for row in inside]
-        panel.plot(x, y, linestyle="none", marker=marker, markersize=3.2, color=colour, alpha=0.45, markeredgewidth=0, zorder=2)
-        row = pooled.get(at)
-        if row is None or refused(row):
-            _remark(panel, place + shift, 0, "refused" if row else "not pooled", above=True)
-            continue
-        if not absent(row["lo"]) and not absent(row["hi"]):
-            panel.vlines([place + shift], [row["lo"]], [row["hi"]], colors=colour, linewidth=2, zorder=3)
-        _marks(panel, [place + shift], [row["theta"]], (marker, colour), 7.5, real=_real(row), edge=1.4)
-
-
-def _order(seen: View, row: Row) -> tuple[float, str]:
-    facts = seen.story.languages.get(row["language"])
-    return (facts.order if facts else 0.0, row["language"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from raystilts.report.answers import Overall
 from raystilts.report.content import Content, Section
+from raystilts.report.svg import Drawing
 from raystilts.report.tables import Table
 from raystilts.report.verdicts import CellVerdict
 from raystilts.report.view import Row, interval, points, refused
@@ -17,12 +19,16 @@ def markdown(what: Content) -> str:
     lines = [f"# {escape(story.title)}", "", escape(story.question), ""]
     lines += _warnings(what)
     lines += [f"**{escape(what.headline)}** {escape(what.scaling)}".rstrip(), ""]
+    for one in what.overall:
+        lines += _overall(one)
     lines += [f"- {escape(name)}: {_code(value) if name == 'Command' else escape(value)}" for name, value in what.made] + [""]
     if story.level_note:
         lines += [f"Resource levels: {escape(story.level_note)}", ""]
+    lines += ["## All questions", "", *(_table(what.questions) if what.questions.rows else [])]
     lines += ["## Verdicts", ""]
     for verdict in what.verdicts:
         lines += _verdict(verdict, story.levels)
+    lines += ["## Overview", "", *(line for drawing in what.heatmaps for line in _figure(drawing))] if what.heatmaps else []
     for section in what.sections:
         lines += _section(section)
     lines += ["## All gains", "", *_table(what.gains)]
@@ -32,10 +38,26 @@ def markdown(what: Content) -> str:
     lines += ["## Both collapse policies", "", escape(what.policy_note), ""]
     if what.policies:
         lines += _table(what.policies)
+    if what.practices.rows:
+        lines += [f"## {what.practices.title}", "", *_table(what.practices)]
+    if what.ledger.rows:
+        lines += [f"## {what.ledger.title}", "", *_table(what.ledger)]
     lines += ["## Methods", "", *(line for text in what.methods for line in (escape(text), ""))]
     lines += [*(f"- {escape(note)}" for note in story.notes), ""] if story.notes else []
     lines += ["## Facts", "", *(f"- {escape(key)}: {_code(value)}" for key, value in story.facts.items()), ""]
+    lines += [f"Citations: references.bib{f'; the study: {_code(story.study_file[0])}' if story.study_file else ''}.", ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _overall(one: Overall) -> list[str]:
+    lines = [f"- {escape(one.question)} **{escape(one.label)}**. {escape(one.sentence)}"]
+    lines += [f"  - {escape(answer.answer)}: {escape(f'{answer.where}: {answer.numbers}')}" for answer in one.foremost]
+    lines += [f"  - What would settle it: {escape(one.settle)}"] if one.settle else []
+    return [*lines, ""]
+
+
+def _figure(drawing: Drawing) -> list[str]:
+    return [f"![{escape(drawing.title)}](figures/{drawing.name}.svg)", "", escape(drawing.caption), ""]
 
 
 def _warnings(what: Content) -> list[str]:
@@ -67,8 +89,8 @@ def _pooled(row: Row) -> str:
 
 def _section(section: Section) -> list[str]:
     lines = [f"## {escape(section.target)}", ""]
-    for drawing in section.drawings:
-        lines += [f"![{escape(drawing.title)}](figures/{drawing.name}.svg)", "", escape(drawing.caption), ""]
+    for drawing in [*(one for block in section.blocks for one in block.drawings), *section.drawings]:
+        lines += _figure(drawing)
     for table in [*section.tables, *section.more]:
         lines += [f"### {escape(table.title)}", "", *_table(table)]
     return lines

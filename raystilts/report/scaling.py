@@ -26,6 +26,8 @@ from raystilts.report.view import (
 
 # z.95 + z.90: an equivalence test of a true difference of zero has 80 % power where this many standard errors fit in the margin.
 ERRORS_IN_MARGIN = 2.927
+# z.975 + z.80: a true gain as large as the margin is found with 80 % power.
+ERRORS_TO_DETECT = 2.802
 TOO_MANY_SEEDS = 500
 
 
@@ -52,7 +54,7 @@ def scaling_verdicts(seen: View, cell: Cell) -> list[ScalingVerdict]:
         verdict = "refused" if refused(headline) else headline["verdict"]
         sentence = _scaling_sentence(verdict, headline, encoders)
         if verdict != "refused":
-            sentence += _scale_disagreement(headline, rows) + _nothing_to_scale(seen, cell)
+            sentence += _scale_disagreement(headline, rows) + nothing_to_scale(seen, cell)
         settle = _settle(headline, seen, cell) if verdict == "cannot tell" else ""
         found.append(ScalingVerdict(contrast, encoders, verdict, headline, rows, sentence, settle))
     return found
@@ -84,25 +86,35 @@ def _scale_disagreement(headline: Row, rows: list[Row]) -> str:
     return f" This depends on the scale: {headline['verdict']} in points, {', '.join(others)}." if others else ""
 
 
-def _nothing_to_scale(seen: View, cell: Cell) -> str:
+def nothing_to_scale(seen: View, cell: Cell) -> str:
+    """A sentence where neither encoder shows a pooled gain: then none can hold or grow."""
     claims = {pooled_by_group(seen, arm).get(HEADLINE_GROUP, {}).get("claim") for arm in seen.arms(cell)}
     proven = "gain" in claims or not claims & {"loss", "undecided"}
     return "" if proven else " Neither encoder shows a pooled gain, so there is no proven gain to scale."
 
 
 def _settle(headline: Row, seen: View, cell: Cell) -> str:
-    """Roughly what it takes to show equivalence with 80 % power, if the standard error shrinks with the root of the seeds."""
+    """Roughly what it takes to show equivalence with 80 % power."""
     found = [row for row in seen.pooled_interactions.get(cell, ()) if row["contrast"] == headline["contrast"]]
     pooled = next((row for row in found if row["group"] == headline["group"] and row["estimand"] == HEADLINE_ESTIMAND), None)
-    if pooled is None or absent(pooled["se"]) or not pooled["se"]:
-        return ""
-    enough = headline["margin"] / ERRORS_IN_MARGIN
-    factor = (pooled["se"] / enough) ** 2
-    if factor <= 1:
-        return "The estimate lies close to the margin: it takes both more seeds and more test examples to move it."
-    text = f"To settle it, its standard error of {pooled['se']:.2f} points would have to fall to about {enough:.2f}: "
     gains = [row for arm in seen.arms(cell) for row in seen.gains[arm] if not refused(row)]
-    least, most = _examples_share(gains, pooled["se"])
+    near = "The estimate lies close to the margin: it takes both more seeds and more test examples to move it."
+    return settle(pooled["se"] if pooled else None, headline["margin"], (ERRORS_IN_MARGIN, near), gains)
+
+
+def settle(se: float | None, margin: float, aim: tuple[float, str], gains: Sequence[Row]) -> str:
+    """What brings so many standard errors into the margin, if the standard error shrinks with the root of the seeds; `gains` make it.
+
+    aim: that many, and what to say where they fit already.
+    """
+    if se is None or absent(se) or not se:
+        return ""
+    enough = margin / aim[0]
+    factor = (se / enough) ** 2
+    if factor <= 1:
+        return aim[1]
+    text = f"To settle it, its standard error of {se:.2f} points would have to fall to about {enough:.2f}: "
+    least, most = _examples_share(gains, se)
     if least >= 0.5:
         return f"{text}most of it is due to the test examples, so more of those before more seeds."
     now = math.floor(median([row["runs_plus"] for row in gains])) if gains else 1

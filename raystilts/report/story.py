@@ -20,10 +20,12 @@ class LanguageFacts:
 class Story:
     """Everything in a report that is not in the analysis' tables.
 
-    encoders: small to large. levels: low to high resource; the pooled groups of the same names are the levels' pooled gains.
+    baseline: the intermediate that gains are over; "" where contrasts are of something else. encoders: small to large.
+    levels: low to high resource; the pooled groups of the same names are the levels' pooled gains.
     missing: cells that have not been run. trap_cells: sentences on cells to distrust (such as the same data in both phases).
     margin: the equivalence margin in points. facts: versions, hashes, the store, printed as they are, the first three at the top;
-    "bootstrap resamples" and "bootstrap seed" also go into the methods.
+    "bootstrap resamples" and "bootstrap seed" also go into the methods. study_file: name and text of the file that asks the question.
+    citations: works that the study's tasks cite. live: the page is made again while the sweep goes on.
     """
 
     title: str
@@ -41,6 +43,9 @@ class Story:
     alpha: float = 0.05
     trap_cells: tuple[str, ...] = ()
     complete: bool = True
+    study_file: tuple[str, str] | None = None
+    citations: tuple[str, ...] = ()
+    live: bool = False
 
 
 class Analysis(Protocol):
@@ -75,6 +80,10 @@ class Analysis(Protocol):
         """Differences of pooled gains between resource levels."""
 
     @property
+    def trend(self) -> Any:
+        """The line of the gains on the covariate (log10 of CC-100's megabytes), with its band."""
+
+    @property
     def variance(self) -> Any:
         """Where each gain's uncertainty comes from."""
 
@@ -99,6 +108,7 @@ TABLES = (
     "partial_conjunction",
     "scaling",
     "resource",
+    "trend",
     "variance",
     "power",
     "findings",

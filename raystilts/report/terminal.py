@@ -39,7 +39,7 @@ def _rows(verdict: CellVerdict, lowest: str) -> list[list[str]]:
     rows = []
     for arm in verdict.arms:
         counts = [str(arm.gains), str(arm.losses), str(arm.gains + arm.losses + arm.undecided)]
-        rows.append(["", "", arm.encoder, *counts, _short(arm.pooled.get(HEADLINE_GROUP)), _short(arm.pooled.get(lowest))])
+        rows.append(["", "", arm.arm[2], *counts, _short(arm.pooled.get(HEADLINE_GROUP)), _short(arm.pooled.get(lowest))])
     rows += [["", "", "scales?", "", "", "", "" if s.verdict == "refused" else _short(s.headline), s.verdict] for s in verdict.scaling]
     if rows:
         rows[0][:2] = verdict.cell

@@ -25,6 +25,7 @@ from raystilts.report.view import (
     reasons,
     refused,
     span,
+    who,
 )
 
 
@@ -69,20 +70,20 @@ def _arm_verdict(seen: View, arm: Arm) -> ArmVerdict:
     pooled = pooled_by_group(seen, arm)
     return ArmVerdict(
         arm,
-        arm[2],
+        who(arm),
         claims["gain"],
         claims["loss"],
         claims["undecided"],
         claims["refused"],
         len(rows),
         pooled,
-        sentence=_languages_sentence(claims, rows, [row for row in seen.at_least.get(arm, ()) if row["group"] == HEADLINE_GROUP]),
+        sentence=_languages_sentence(claims, rows),
         pooled_sentence=_pooled_sentence(pooled.get(HEADLINE_GROUP), seen.story.margin),
         settle=_settle_gains([row for row in rows if not refused(row) and row["claim"] == "undecided"], seen.story.margin),
     )
 
 
-def _languages_sentence(claims: Counter[str], rows: list[Row], at_least: list[Row]) -> str:
+def _languages_sentence(claims: Counter[str], rows: list[Row]) -> str:
     total = len(rows)
     if claims["refused"] == total:
         return f"No claim in any of {count(total, 'language')}: {reasons(rows)}"
@@ -95,9 +96,6 @@ def _languages_sentence(claims: Counter[str], rows: list[Row], at_least: list[Ro
     text += f", real loss in {claims['loss']}" if claims["loss"] else ""
     text += f", cannot tell in {claims['undecided']}" if claims["undecided"] else ""
     text += "."
-    known = at_least[0]["at_least"] if at_least else None
-    if known and not absent(known):
-        text += f" Jointly: at least {count(known, 'language')} of {at_least[0]['num_languages']} {'gains' if known == 1 else 'gain'}."
     if claims["refused"]:
         text += f" No claim in {claims['refused']} more: {reasons([row for row in rows if refused(row)])}"
     return text
@@ -110,10 +108,11 @@ def _pooled_sentence(row: Row | None, margin: float) -> str:
         return f"No pooled claim: {reasons([row])}"
     without = f", {row['note']}" if row.get("note") else ""
     text = f"Pooled over {count(row['n_languages'], 'language')}{without}: {points(row['theta'])} points {interval(row['lo'], row['hi'])}, "
-    return text + {"gain": "a real gain.", "loss": "a real loss."}.get(row["claim"], _undecided(row, margin))
+    return text + {"gain": "a real gain.", "loss": "a real loss."}.get(row["claim"], undecided(row, margin))
 
 
-def _undecided(row: Row, margin: float) -> str:
+def undecided(row: Row, margin: float) -> str:
+    """Why a pooled gain cannot be told, and what it may still be."""
     if absent(row["lo"]) or absent(row["hi"]):
         return "cannot tell."
     if row["lo"] > 0 or row["hi"] < 0:

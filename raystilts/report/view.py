@@ -24,7 +24,10 @@ FIXED_LABELS = ("encoder", "intermediate", "target")
 
 @dataclass(frozen=True)
 class View:
-    """One collapse policy of an analysis. Rows keep the order of the tables, which is the order of the study's plan."""
+    """One collapse policy of an analysis. Rows keep the order of the tables, which is the order of the study's plan.
+
+    scores: by target, of all runs under every policy.
+    """
 
     story: Story
     policy: str
@@ -32,8 +35,11 @@ class View:
     cells: tuple[Cell, ...]
     gains: Mapping[Arm, list[Row]]
     pooled: Mapping[Arm, list[Row]]
-    at_least: Mapping[Arm, list[Row]]
     resource: Mapping[Arm, list[Row]]
+    trend: Mapping[Arm, list[Row]]
+    variance: Mapping[Arm, list[Row]]
+    power: Mapping[Arm, list[Row]]
+    scores: Mapping[str, list[Row]]
     interactions: Mapping[Cell, list[Row]]
     scaling: Mapping[Cell, list[Row]]
     pooled_interactions: Mapping[Cell, list[Row]]
@@ -75,8 +81,11 @@ def view(analysis: Analysis, story: Story, policy: str) -> View:
         cells=tuple(dict.fromkeys(_cell(row, extra) for row in gains)),
         gains=_by_arm(gains, extra),
         pooled=_by_arm((row for row in pooled if row["contrast"] not in names), extra),
-        at_least=_by_arm((row for row in _rows(analysis.partial_conjunction, policy) if row["contrast"] not in names), extra),
         resource=_by_arm((row for row in _rows(analysis.resource, policy) if row["contrast"] not in names), extra),
+        trend=_by_arm(_rows(analysis.trend, policy), extra),
+        variance=_by_arm(_rows(analysis.variance, policy), extra),
+        power=_by_arm(_rows(analysis.power, policy), extra),
+        scores=_by_target(analysis.scores.to_pylist()),
         interactions=_by_cell(interaction_rows, extra),
         scaling=_by_cell(scaling, extra),
         pooled_interactions=_by_cell((row for row in pooled if row["contrast"] in names), extra),
@@ -112,6 +121,13 @@ def _by_arm(rows: Iterable[Row], extra: Sequence[str]) -> dict[Arm, list[Row]]:
     return arms
 
 
+def _by_target(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    targets: dict[str, list[Row]] = {}
+    for row in rows:
+        targets.setdefault(str(row.get("target") or ""), []).append(row)
+    return targets
+
+
 def _by_cell(rows: Iterable[Row], extra: Sequence[str]) -> dict[Cell, list[Row]]:
     cells: dict[Cell, list[Row]] = {}
     for row in rows:
@@ -139,6 +155,11 @@ def pooled_by_group(seen: View, arm: Arm, estimand: str = HEADLINE_ESTIMAND) -> 
     """An arm's pooled rows of one estimand, all languages first, then the levels from low to high."""
     rows = {row["group"]: row for row in seen.pooled.get(arm, ()) if row["estimand"] == estimand}
     return {group: rows[group] for group in group_order(seen.story, rows)}
+
+
+def baseline_of(story: Story) -> str:
+    """What gains are gains over, in words."""
+    return {"none": "no intermediate task", "": "the other side of each contrast"}.get(story.baseline, f"the baseline {story.baseline}")
 
 
 def language(story: Story, code: str) -> str:
@@ -189,6 +210,11 @@ def span(values: Iterable[Any]) -> str:
     if not known:
         return "–"
     return f"{known[0]:,}" if len(known) == 1 else f"{known[0]:,} to {known[-1]:,}"
+
+
+def who(arm: Arm) -> str:
+    """The encoder, or, where contrasts are of something else, the contrast."""
+    return arm[2] or arm[1]
 
 
 def slug(text: str) -> str:

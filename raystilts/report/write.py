@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,40 +12,57 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from raystilts.disk import write_whole
 from raystilts.report.story import TABLES, Analysis, Story
 
+QUESTIONS = pa.schema(
+    [(name, pa.string()) for name in ("question", "about", "target", "intermediate", "encoder", "answer", "sentence", "settle")]
+    + [(name, pa.float64()) for name in ("theta", "lo", "hi", "p_adjusted")]
+    + [("test", pa.string()), ("n_languages", pa.int64()), ("seeds", pa.string()), ("examples", pa.string())]
+)
+PRACTICES = pa.schema(
+    [("practice", pa.string()), ("about", pa.string())]
+    + [(name, pa.int64()) for name in ("comparisons", "gains", "losses", "not_shared")]
+    + [("mean_claimed_gain", pa.float64())]
+)
 
-def write_report(analysis: Analysis, story: Story, out: Path) -> Path:
-    """Returns the path of report.html; beside it report.md, tables/*.parquet and *.csv, figures/*.svg."""
+
+def write_report(analysis: Analysis, story: Story, out: Path, beside: Mapping[str, pa.Table] | None = None) -> Path:
+    """Returns the path of report.html; beside it report.md, references.bib, tables/*.parquet and *.csv, figures/*.svg, *.pdf and *.csv,
+    latex/*.tex.
+
+    beside: further tables by name; of these the page shows "practices" (stats.alternatives_table) in short.
+    """
     # matplotlib and Jinja2 take half a second to import: whoever only prints verdicts does not wait for them.
-    from raystilts.report.content import content  # noqa: PLC0415
+    from raystilts.report.content import content, questions_rows  # noqa: PLC0415
+    from raystilts.report.latex import latex  # noqa: PLC0415
     from raystilts.report.markdown import markdown  # noqa: PLC0415
     from raystilts.report.page import page  # noqa: PLC0415
+    from raystilts.stats.ledger import judge  # noqa: PLC0415
 
-    out = Path(out)
-    for name in TABLES:
-        table = getattr(analysis, name)
-        _write(out / "tables" / f"{name}.parquet", _parquet(table))
-        _write(out / "tables" / f"{name}.csv", _csv(table))
-    what = content(analysis, story)
-    for section in what.sections:
-        for drawing in section.drawings:
-            _write(out / "figures" / f"{drawing.name}.svg", drawing.alone)
-    _write(out / "report.md", markdown(what).encode())
+    out, beside = Path(out), dict(beside or {})
+    tables: Any = analysis  # the ledger reads two of its tables
+    beside.setdefault("ledger", judge(tables, margin=story.margin, alpha=story.alpha))
+    tried = beside["practices"].to_pylist() if "practices" in beside else None
+    what = content(analysis, story, beside["ledger"].to_pylist(), tried)
+    beside |= {"questions": _rows(questions_rows(what.answers), QUESTIONS), "practices_summary": _rows(what.practice_rows, PRACTICES)}
+    for name, table in {**{name: getattr(analysis, name) for name in TABLES}, **beside}.items():
+        write_whole(out / "tables" / f"{name}.parquet", _parquet(table))
+        write_whole(out / "tables" / f"{name}.csv", _csv(table))
+    for drawing in what.drawings:
+        for ending in ("svg", "pdf", "csv"):
+            write_whole(out / "figures" / f"{drawing.name}.{ending}", getattr(drawing, ending))
+    for name, shown in what.tables.items():
+        write_whole(out / "latex" / f"{name}.tex", latex(shown, name).encode())
+    write_whole(out / "references.bib", what.bibtex.encode())
+    write_whole(out / "report.md", markdown(what).encode())
     # The page comes last: who sees a new one finds the tables and figures that belong to it.
-    _write(out / "report.html", page(what).encode())
+    write_whole(out / "report.html", page(what).encode())
     return out / "report.html"
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pylist([dict(row) for row in rows], schema)
 
 
 def _parquet(table: Any) -> bytes:

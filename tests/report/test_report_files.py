@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import dataclasses
+import gzip
+import hashlib
+import json
 import os
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,6 +21,8 @@ import pyarrow.parquet
 import pytest
 
 from raystilts.report import LanguageFacts, write_report
+from raystilts.report.citations import bibtex
+from raystilts.tasks import TASKS
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report.md"
 EVIL = '<script>alert("x")</script>$\\frac{'
@@ -33,46 +41,45 @@ NUMBERS = {
 
 
 class Page(HTMLParser):
-    """All start tags with attributes, the ids, and the table of all gains: rows of (text, data-value)."""
+    """All start tags with attributes, and the contents of scripts by their type."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.head: list[str] = []
-        self.rows: list[list[list[str]]] = []
-        self.scripts: list[str] = []
-        self._table = self._where = ""
+        self.scripts: dict[str, list[str]] = {}
+        self.tables: dict[str, dict] = {}
+        self._script: tuple[str, str] | None = None
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
-        """Notes the tag, and opens rows and cells."""
+        """Notes the tag."""
         found = dict(attrs)
         self.tags.append((tag, found))
-        if tag == "table":
-            self._table = found.get("id") or ""
-        if self._table == "gains-table" and tag == "tr":
-            self.rows.append([])
-        cell = "td" if found.get("scope") == "row" else tag
-        if self._table == "gains-table" and cell == "td":
-            self.rows[-1].append(["", found.get("data-value") or ""])
-        if self._table == "gains-table" and cell == "th":
-            self.head.append("")
-        if tag == "script":
-            self.scripts.append("")
-        self._where = cell
+        self._script = (found.get("type") or "", found.get("id") or "") if tag == "script" else None
 
     def handle_endtag(self, tag):
-        """Text that follows belongs to no cell."""
-        self._where = ""
+        """Text that follows belongs to no script."""
+        self._script = None
 
     def handle_data(self, data):
-        """Adds text to the open cell."""
-        if self._table == "gains-table" and self._where == "td":
-            self.rows[-1][-1][0] += data
-        if self._table == "gains-table" and self._where == "th":
-            self.head[-1] += data
-        if self._where == "script":
-            self.scripts[-1] += data
+        """Keeps what scripts hold; JSON as tables."""
+        if self._script is not None:
+            kind, name = self._script
+            self.scripts.setdefault(kind, []).append(data)
+            if kind == "application/json":
+                self.tables[name] = json.loads(data)
+
+    def rows(self, name: str) -> list[dict[str, str]]:
+        """The rows of a table as texts by the titles of its columns, as the page's script reads them."""
+        columns = self.tables[name]["columns"]
+        return [
+            {column["title"]: column["words"][cell][0] if "words" in column else cell[0] for column, cell in zip(columns, row, strict=True)}
+            for row in self.tables[name]["rows"]
+        ]
+
+    def figures(self) -> list[dict[str, str]]:
+        """The files of every figure, as the page's script unpacks them."""
+        return [json.loads(gzip.decompress(base64.b64decode(text))) for text in self.scripts["text/plain"]]
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -129,21 +136,20 @@ def _same(text: str, values: list[float]) -> bool:
 
 
 def test_every_number_of_the_gains_table_is_in_the_csv(written):
-    """The page's table of gains, its printed numbers and the exact ones behind them, are those of tables/gains.csv."""
+    """The numbers that the page's table of gains prints, and the exact ones beside them, are those of tables/gains.csv."""
     page = Page(written[0].read_text(encoding="utf-8"))
     gains = _csv(written[0].parent / "tables" / "gains.csv")
     expected = {(row["target"], row["intermediate"], row["encoder"], row["language"]): row for row in gains if row["policy"] == "all"}
-    shown = [row for row in page.rows if row]
+    shown, cells = page.rows("gains-table"), page.tables["gains-table"]["rows"]
+    place = {column["title"]: number for number, column in enumerate(page.tables["gains-table"]["columns"])}
     assert len(shown) == len(expected) == 28
-    for cells in shown:
-        row = dict(zip(page.head, cells, strict=True))
-        code = re.search(r"\((\w+)\)$", row["Language"][0])[1]
-        source = expected.pop((row["Target"][0], row["Intermediate"][0], row["Encoder"][0], code))
+    for row, cell in zip(shown, cells, strict=True):
+        code = re.search(r"\((\w+)\)$", row["Language"])[1]
+        source = expected.pop((row["Target"], row["Intermediate"], row["Encoder"], code))
         for title, columns in NUMBERS.items():
-            text, value = row[title]
-            if text != "–":
-                assert [float(part) for part in value.split()] == [float(source[column]) for column in columns]
-                assert _same(text, [float(source[column]) for column in columns]), (title, text)
+            if row[title] != "–":
+                assert _same(row[title], [float(source[column]) for column in columns]), (title, row[title])
+                assert cell[place[title]][1:] == [float(source[column]) for column in columns]
             else:
                 assert source["claim"] == "refused"
     assert not expected
@@ -152,16 +158,17 @@ def test_every_number_of_the_gains_table_is_in_the_csv(written):
 def test_refused_rows_show_their_reason_and_no_result(written):
     """A refused gain has no effect, interval, p or score on the page and in the Markdown: only its reason and how much data there was."""
     page = Page(written[0].read_text(encoding="utf-8"))
-    rows = [dict(zip(page.head, cells, strict=True)) for cells in page.rows if cells]
-    refused = [row for row in rows if "refused" in row["Verdict"][0]]
+    refused = [row for row in page.rows("gains-table") if "refused" in row["Verdict"]]
     assert len(refused) == 4
     for row in refused:
-        assert {row[title][0] for title in NUMBERS if title not in ("Runs", "Baseline runs", "Examples")} == {"–"}
-        assert row["Verdict"][0] == "✕ refused: one seed says nothing about the procedure"
+        assert {row[title] for title in NUMBERS if title not in ("Runs", "Baseline runs", "Examples")} == {"–"}
+        assert row["Verdict"] == "✕ refused: one seed says nothing about the procedure"
     thetas = [row["theta"] for row in written[1].gains.to_pylist() + written[1].pooled.to_pylist() if row["claim"] == "refused"]
     for name in ("report.html", "report.md"):
         text = written[0].with_name(name).read_text(encoding="utf-8")
         assert not [theta for theta in thetas if repr(theta) in text]
+    for figure in Page(written[0].read_text(encoding="utf-8")).figures():
+        assert not [theta for theta in thetas if repr(theta) in figure["csv"]]
 
 
 def test_page_is_self_contained(written):
@@ -175,35 +182,144 @@ def test_page_is_self_contained(written):
         for name in ("href", "xlink:href", "action"):
             assert (attributes.get(name) or "#").startswith("#"), attributes
         assert not [name for name in attributes if name.startswith("on")]
+        assert "style" not in attributes
     assert "@import" not in text
     assert "url(" not in re.sub(r"url\(#[\w-]+\)", "", text)
-    assert set(re.findall(r"https?://[^\s\"'<)]+", text)) <= {"http://www.w3.org/2000/svg"}
+    assert not re.findall(r"https?://[^\s\"'<)]+", text)
+    for figure in page.figures():
+        assert set(re.findall(r"https?://[^\s\"'<)]+", figure["svg"])) == {"http://www.w3.org/2000/svg"}
+        assert not re.search(r"\sstyle=|<style|<script|<image|foreignObject", figure["svg"])
+
+
+def test_the_policy_allows_our_style_and_script_alone(written):
+    """The page's content security policy forbids all but the very style and script that it holds."""
+    text = written[0].read_text(encoding="utf-8")
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    for tag, directive in (("style", "style-src"), ("script", "script-src")):
+        (held,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, flags=re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(held.encode()).digest()).decode()
+        assert f"{directive} 'sha256-{digest}'" in policy
 
 
 def test_ids_are_unique_and_references_resolve(written):
     """No id occurs twice on the page although it holds many figures, and each reference finds its id."""
     text = written[0].read_text(encoding="utf-8")
-    ids = [attributes["id"] for _, attributes in Page(text).tags if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    references = {a or b for a, b in re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text)}
-    assert len(references) > 10
-    assert references <= set(ids)
+    page = Page(text)
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    figures = [figure["svg"] for figure in page.figures()]
+    inside = [name for svg in figures for name in re.findall(r' id="([^"]+)"', svg)]
+    assert len(ids + inside) == len({*ids, *inside})
+    assert set(re.findall(r'href="#([^"]+)"', text)) <= set(ids)
+    used = [set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', svg)) for svg in figures]
+    for svg, references in zip(figures, used, strict=True):
+        assert {a or b for a, b in references} == set(re.findall(r' id="([^"]+)"', svg))
+    assert sum(map(len, used)) > 10
 
 
-def test_figures_stand_alone_and_follow_the_page(written):
-    """Every figure is well-formed XML with plain colours in its file, and uses the page's variables inside the page."""
-    figures = sorted((written[0].parent / "figures").glob("*.svg"))
-    assert [path.stem for path in figures] == [
-        f"kind-{name}-{kind}" for name in ("currency", "official") for kind in ("forest", "resource", "scaling")
-    ]
-    for path in figures:
-        root = ElementTree.parse(path).getroot()  # noqa: S314
+def test_figures_stand_alone_beside_the_page_and_in_it(written):
+    """Every figure is well-formed XML with plain colours, a PDF and its data; the page holds the very same files."""
+    folder = written[0].parent / "figures"
+    kinds = ("forest", "profile", "resource", "scaling")
+    expected = {f"kind-{name}-{kind}" for name in ("currency", "official") for kind in kinds}
+    expected |= {f"target-kind-{kind}" for kind in ("scales", "variance", "seeds", "power")} | {"heatmap-all", "heatmap-low"}
+    assert {path.stem for path in folder.iterdir()} == expected
+    page = Page(written[0].read_text(encoding="utf-8"))
+    names = [attributes["data-figure"] for tag, attributes in page.tags if tag == "figure"]
+    assert set(names) == expected
+    for name, held in zip(names, page.figures(), strict=True):
+        root = ElementTree.fromstring(held["svg"])  # noqa: S314
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
-        assert "var(--" not in path.read_text(encoding="utf-8")
-    inline = re.findall(r"<svg .*?</svg>", written[0].read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(inline) == len(figures)
-    assert not [text for text in inline if "#d55e00" in text or "currentColor" not in text]
-    assert "Swahili (sw)" in inline[0]
+        assert "var(--" not in held["svg"]
+        assert base64.b64decode(held["pdf"]).startswith(b"%PDF")
+        for ending in ("svg", "csv"):
+            assert held[ending] == (folder / f"{name}.{ending}").read_text(encoding="utf-8")
+        assert base64.b64decode(held["pdf"]) == (folder / f"{name}.pdf").read_bytes()
+    assert "Swahili (sw)" in (folder / "kind-currency-forest.svg").read_text(encoding="utf-8")
+
+
+def test_the_data_of_a_figure_are_those_of_the_tables(written):
+    """The CSV of a forest plot holds every gain and pooled gain that it draws, exactly as the tables do."""
+    folder = written[0].parent
+    gains = [row for row in _csv(folder / "tables" / "gains.csv") if row["policy"] == "all" and row["intermediate"] == "currency"]
+    drawn = {(row["encoder"], row["language"]): row for row in _csv(folder / "figures" / "kind-currency-forest.csv")}
+    for row in gains:
+        shown = drawn[row["encoder"], row["language"]]
+        assert shown["claim"] == row["claim"]
+        if row["claim"] == "refused":
+            assert shown["gain"] == ""
+        else:
+            assert [float(shown[name]) for name in ("gain", "lo", "hi")] == [float(row[name]) for name in ("theta", "boot_lo", "boot_hi")]
+    assert drawn["micro", "pooled: all"]["gain"]
+
+
+def test_every_figure_draws_numbers_of_the_tables(written):
+    """Whatever a figure's CSV says of gains, trends, variance and scales stands in a table on disk, or is a summary of such numbers."""
+    folder = written[0].parent
+    known = {
+        float(value)
+        for path in (folder / "tables").glob("*.csv")
+        for row in _csv(path)
+        for value in row.values()
+        if re.fullmatch(r"-?[\d.]+(e-?\d+)?", value)
+    }
+    computed = {"share_above", "mean_score", "quartile_1", "quartile_3", "detectable_median", "hypotheses", "log10_mb"}
+    checked = 0
+    for path in sorted((folder / "figures").glob("*.csv")):
+        for row in _csv(path):
+            for name, value in row.items():
+                if name not in computed and re.fullmatch(r"-?[\d.]+(e-?\d+)?", value):
+                    assert float(value) in known, (path.name, name, value)
+                    checked += 1
+    assert checked > 400
+
+
+def test_every_work_is_cited_once_with_its_title():
+    """Of all tasks' citations, each arXiv paper is one entry, with a title; no key stands twice."""
+    entries = bibtex(task.citation for task in TASKS.values()).split("\n@")
+    keys = [re.search(r"\{([^,]+),", entry)[1] for entry in entries]
+    assert len(set(keys)) == len(keys)
+    papers = [entry for entry in entries if "eprint" in entry]
+    works = [re.search(r"eprint = \{([\d.]+)\}", entry)[1] for entry in papers]
+    assert len(set(works)) == len(works) > 30
+    assert [entry for entry in papers if "title = {" not in entry] == []
+
+
+def test_tables_in_latex_are_whole(written):
+    """Every table of the page is there as LaTeX with booktabs: as many cells in a row as columns, nothing special left unescaped."""
+    files = sorted((written[0].parent / "latex").glob("*.tex"))
+    assert {"questions", "gains", "findings", "practices", "ledger", "target-kind-1"} <= {path.stem for path in files}
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        columns = re.search(r"\\begin\{(?:tabular|longtable)\}\{((?:[lr]|>\{\\raggedright\\arraybackslash\}p\{\d+pt\})+)\}\n", text)[1]
+        many = len(re.sub(r">\{.*?\}p\{\d+pt\}", "p", columns))
+        assert text.count(r"\toprule") >= 1
+        assert r"\bottomrule" in text
+        body = text.split(r"\midrule")[-1].split(r"\bottomrule")[0]
+        rows = [line for line in body.splitlines() if line.startswith("{}")]
+        assert rows
+        for row in rows:
+            assert row.endswith(r"\\")
+            assert len(re.split(r"(?<!\\)&", row)) == many
+            assert not re.search(r"(?<!\\)[%#_]|−|●", row), row
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex: apt-get install texlive-latex-recommended")
+def test_tables_in_latex_compile_and_fit_the_page(written, tmp_path):
+    """A document with every table compiles, and none runs out of an A4 page, upright or across."""
+    packages = {line for path in (written[0].parent / "latex").glob("*.tex") for line in path.read_text(encoding="utf-8").splitlines()[:1]}
+    (needs,) = packages
+    tables = "".join(f"\\input{{{path}}}\n" for path in sorted((written[0].parent / "latex").glob("*.tex")))
+    lines = [r"\documentclass{article}", r"\usepackage[T1]{fontenc}", r"\usepackage[a4paper,margin=2.5cm]{geometry}"]
+    lines += [needs.removeprefix("% needs "), r"\begin{document}", tables, r"\end{document}"]
+    (tmp_path / "all.tex").write_text("\n".join(lines), encoding="utf-8")
+    for _ in range(3):  # a long table knows its columns' widths after the first run
+        ran = subprocess.run(
+            ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"], cwd=tmp_path, capture_output=True, check=False
+        )
+        assert ran.returncode == 0, ran.stdout.decode(errors="replace")[-2000:]
+    assert re.findall(rb"Overfull .hbox.*", ran.stdout) == []
 
 
 def test_markup_in_names_is_inert(make_analysis, tmp_path):
@@ -229,11 +345,15 @@ def test_markup_in_names_is_inert(make_analysis, tmp_path):
         complete=False,
         languages={code: LanguageFacts(names[code], f"{EVIL}-{place % 2}", 0.0) for place, code in enumerate(names)},
         levels=(f"{EVIL}-0", f"{EVIL}-1"),
+        study_file=(EVIL, f"</pre>{EVIL}"),
+        citations=(EVIL,),
     )
     page = write_report(analysis, story, tmp_path)
     found = Page(page.read_text(encoding="utf-8"))
-    (script,) = found.scripts
+    (script,) = found.scripts[""]
     assert "alert" not in script
+    assert any(EVIL in cell for cell in found.rows("gains-table")[0].values())
+    assert not [text for text in found.scripts["application/json"] if "<" in text or ">" in text]
     assert not [tag for tag, attributes in found.tags if tag in ("img", "b") or "onerror" in attributes]
     for figure in (tmp_path / "figures").glob("*.svg"):
         assert not [element for element in ElementTree.parse(figure).iter() if element.tag.endswith("script")]  # noqa: S314
@@ -258,7 +378,7 @@ def test_an_incomplete_study_says_so_on_top(small, tmp_path):
 def test_both_policies_stand_side_by_side_where_they_differ(written):
     """A gain that changes when collapsed runs are dropped is shown under both policies; the others are not repeated."""
     text = written[0].with_name("report.md").read_text(encoding="utf-8")
-    section = text.split("## Both collapse policies")[1].split("## Methods")[0]
+    section = text.split("## Both collapse policies")[1].split("## What other")[0]
     rows = [line for line in section.splitlines() if line.startswith("| kind")]
     assert len(rows) == 8
     assert sum("| Afrikaans (af) |" in row for row in rows) == sum("| all languages, pooled |" in row for row in rows) == 4

@@ -9,6 +9,10 @@ import pyarrow as pa
 import pytest
 
 from raystilts.report import verdict_lines
+from raystilts.report.answers import answers, overall
+from raystilts.report.content import questions_rows
+from raystilts.report.listings import questions_table
+from raystilts.report.practices import HERE, practices_rows
 from raystilts.report.scaling import scaling_headline
 from raystilts.report.verdicts import cell_verdicts, headline
 from raystilts.report.view import points, probability, view
@@ -182,3 +186,89 @@ def test_points_are_signed_and_zero_is_not(value, text):
 def test_probabilities_never_print_as_zero(value, text):
     """A tiny p is below a bound, never 0."""
     assert probability(value) == text
+
+
+def _answers(made):
+    seen = view(*made, "all")
+    return answers(seen, cell_verdicts(seen))
+
+
+def test_every_question_has_an_answer_with_its_numbers(make_analysis):
+    """Yes where a pooled gain is claimed, no where a loss is, else cannot tell with what would settle it; the numbers are the rows'."""
+    made = make_analysis()
+    found = [answer for answer in _answers(made) if answer.about == "all"]
+    rows = {
+        (row["target"], row["intermediate"], row["encoder"]): row
+        for row in made[0].pooled.to_pylist()
+        if (row["policy"], row["group"], row["estimand"]) == ("all", "all", "fixed_languages") and row["encoder"]
+    }
+    assert len(found) == len(rows) == 12
+    for answer in found:
+        row = rows[answer.target, answer.intermediate, answer.encoder]
+        assert answer.answer == {"gain": "yes", "loss": "no", "undecided": "cannot tell"}[row["claim"]]
+        assert answer.numbers.startswith(f"{points(row['theta'])} points [")
+        assert answer.numbers.endswith("adjusted p 0.0400, 25 languages, 3 seeds")
+        assert bool(answer.settle) == (answer.answer == "cannot tell")
+
+
+def test_a_p_of_another_test_than_of_the_gain_says_whose_it_is(make_analysis):
+    """Beside the p that decides on scaling stands its test, in words, in the table and on disk; a gain's own p needs no name."""
+    made = make_analysis()
+    named = {"equivalent": "equivalence test, margin 1 point", "non-inferior": "non-inferiority test, margin 1 point"}
+    found = _answers(made)
+    for answer in found:
+        if answer.about != "scaling":
+            assert (answer.test, "(" in answer.numbers) == ("test of no gain", False)
+        elif answer.row["verdict"] != "refused":
+            test = named.get(answer.row["verdict"], "test of no difference")
+            assert f"adjusted p {probability(answer.p_holm)} ({test}), 25 languages" in answer.numbers
+    assert {answer.test for answer in found} >= {*named.values(), "test of no gain", "test of no difference"}
+    shown = [row[5].text for row in questions_table(found).rows]
+    assert shown == ["–" if answer.row.get("verdict", answer.row.get("claim")) == "refused" else answer.test for answer in found]
+    assert [row["test"] for row in questions_rows(found)] == [answer.test for answer in found]
+
+
+def test_one_yes_among_many_combinations_does_not_read_as_yes(make_analysis):
+    """A question of the whole study is labelled with how many combinations its yes or no is of, where it is not that of all."""
+    analysis, story = make_analysis()
+    seen = view(analysis, story, "all")
+    for one in overall(seen, answers(seen, cell_verdicts(seen))):
+        every, many = re.search(rf"Of (\d+) combinations: .*{one.answer} in (\d+)", one.sentence).groups()
+        assert one.label == f"{one.answer}, in {many} of {every}"
+    everywhere = dataclasses.replace(analysis, pooled=_with(analysis.pooled, claim="gain"))
+    seen = view(everywhere, story, "all")
+    assert overall(seen, answers(seen, cell_verdicts(seen)))[0].label == "yes"
+
+
+def test_a_gain_that_nobody_has_shown_does_not_hold(make_analysis):
+    """Saying yes, a gain holds, takes an encoder with a pooled gain: two gains of nothing are alike, and that is no claim."""
+    analysis, story = make_analysis()
+    none = _with(analysis.pooled, claim="undecided")
+    for made, expected in (((analysis, story), {"yes"}), ((dataclasses.replace(analysis, pooled=none), story), {"cannot tell"})):
+        held = {a.answer for a in _answers(made) if a.about == "scaling" and a.row["verdict"] in ("superior", "equivalent", "non-inferior")}
+        assert held & {"yes"} == expected & {"yes"}
+        assert held >= expected
+
+
+def test_a_level_of_too_few_languages_gets_no_claim(make_analysis):
+    """A refused pooled gain answers "no claim" with its reason and no number."""
+    found = [answer for answer in _answers(make_analysis(languages=5)) if answer.about == "low"]
+    assert {answer.answer for answer in found} == {"no claim"}
+    assert all(answer.numbers == "no claim: only 2 languages; a pooled claim needs 3." for answer in found)
+
+
+def test_what_other_practices_would_have_claimed(make_analysis):
+    """Welch and the best runs are taken from the scores where these are the contrast's; each practice is counted against this report."""
+    analysis, story = make_analysis()
+    rows = {row["practice"]: row for row in practices_rows(view(analysis, story, "all"))}
+    ours, welch, means = rows[HERE], rows["Welch t on run scores, no correction"], rows["mean against mean, no test"]
+    claimed = [row["claim"] for row in analysis.gains.to_pylist() if row["policy"] == "all"]
+    assert (ours["gains"], ours["losses"], ours["not_shared"]) == (claimed.count("gain"), claimed.count("loss"), 0)
+    assert means["gains"] + means["losses"] == means["comparisons"] == len(claimed) - claimed.count("refused")
+    assert means["not_shared"] == claimed.count("undecided")
+    # The scores of an arm differ by a quarter of a point from seed to seed: Welch sees gains of half a point.
+    assert welch["gains"] > ours["gains"]
+    assert rows["best run against best run"]["comparisons"] == ours["comparisons"]
+    elsewhere = _with(analysis.scores, intermediate="none")
+    names = {row["practice"] for row in practices_rows(view(dataclasses.replace(analysis, scores=elsewhere), story, "all"))}
+    assert "best run against best run" not in names
