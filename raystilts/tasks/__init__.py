@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from raystilts.errors import UserError, nearest
 from raystilts.task import Task
-from raystilts.tasks import cldr, nli, retrieval, tagging, text
+from raystilts.tasks import choice, cldr, mixture, nli, qa, retrieval, tagging, text
 
-TASKS: Mapping[str, Task] = {task.name: task for module in (nli, tagging, text, retrieval, cldr) for task in module.TASKS}
+MODULES = (nli, tagging, qa, choice, retrieval, text, mixture, cldr)
+TASKS: Mapping[str, Task] = {task.name: task for module in MODULES for task in module.TASKS}
 
 
 def find(name: str) -> Task:

@@ -1,6 +1,8 @@
-"""Classification of single texts."""
+"""Classification of single texts; plain text for masked language modelling."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from raystilts.task import Source, Task
 
@@ -36,4 +38,33 @@ SIB200 = Task(
     licence="CC BY-SA 4.0",
 )
 
-TASKS = (SIB200,)
+
+def wikipedia(language: str, num_articles: int) -> Source:
+    """The first articles of a language's Wikipedia, or of the file text/<language>.txt, a text a line."""
+    return Source(
+        dataset="wikimedia/wikipedia",  # checked: pinned so by public projects, a folder of parquet per language
+        revision="b04c8d1ceb2f5cd4588862100d08de323dccfbaa",
+        subset=f"20231101.{language}",
+        split=f"train[:{num_articles}]",
+        columns=("text",),
+        files=(f"text/{language}.txt",),
+        reader="text",
+    )
+
+
+def masked_words(*languages: str, num_articles: int = 5000) -> Task:
+    """Masked language modelling on text of several languages, equally many articles of each."""
+    first, *others = (wikipedia(language, num_articles) for language in languages)
+    return Task(
+        name="mlm",
+        kind="mlm",
+        metric="",
+        train=replace(first, more=tuple(others)),
+        citation="Devlin et al. 2019, arXiv 1810.04805; as intermediate task: Phang et al. 2020, arXiv 2005.13013",
+        licence="CC BY-SA 4.0 (Wikipedia)",
+    )
+
+
+MLM = masked_words("en", "ar", "de", "es", "eu", "hi", "id", "ko", "qu", "ru", "sw", "ta", "te", "th", "tr", "vi", "yo", "zh")
+
+TASKS = (SIB200, MLM)
