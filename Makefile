@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 PARALLEL = -n 2 --dist worksteal
 
-.PHONY: quickstart test check fast environment clean
+.PHONY: quickstart test check fast soak environment clean
 
 quickstart: $(READY)
 	$(BIN)/raystilts run experiments/quickstart.py
@@ -16,7 +16,11 @@ test: check
 	$(BIN)/python -m pytest $(PARALLEL)
 
 fast: $(READY)
-	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not soak"
+
+# full sizes, for a quiet machine; `make test` runs a smaller version of each
+soak: $(READY)
+	$(BIN)/python -m pytest -m soak
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -11,8 +11,8 @@ DATA holds the original files: mnli/train-10k.tsv, xnli/dev-*.tsv, udpos/*.tsv, 
 (`raystilts tasks NAME --data DATA` shows what is at hand).
 
 XNLI is tested on its dev set, WikiANN on its dev sets, whose test sets are larger; no choice is made on them. Training sets are
-subsets (the examples with the smallest hash of their id), the same for every seed. MNLI > XNLI trains on the same data twice: the
-report flags it.
+subsets (the examples with the smallest hash of their id), the same for every seed. TaxiNLI > XNLI trains on the same data twice: the
+report flags it. MNLI's part is TaxiNLI's: 10,071 pairs.
 """
 
 from dataclasses import replace
@@ -20,15 +20,15 @@ from dataclasses import replace
 from raystilts.stage import Encoder, Recipe
 from raystilts.study import Study
 from raystilts.task import Source, Task
-from raystilts.tasks.nli import MNLI, XNLI
+from raystilts.tasks.nli import TAXINLI, XNLI
 from raystilts.tasks.retrieval import TATOEBA
 from raystilts.tasks.tagging import CCG, UDPOS, WIKIANN
 from raystilts.tasks.text import SIB200
 
 # A single small rate under-trains the head of an encoder of this size.
 RECIPES = {
-    "mnli": (NLI := Recipe(learning_rate=5e-5, head_learning_rate=1e-3, num_epochs=1, max_examples=4800, pooling="mean")),
-    "xnli-dev": NLI,  # the same training: MNLI alone is the baseline of one and the intermediate of the other
+    "taxinli": (NLI := Recipe(learning_rate=5e-5, head_learning_rate=1e-3, num_epochs=1, max_examples=4800, pooling="mean")),
+    "xnli-dev": NLI,  # the same training: TaxiNLI alone is the baseline of one and the intermediate of the other
     "ccg": Recipe(learning_rate=2e-4, head_learning_rate=3e-3, num_epochs=1, max_examples=3200),
     "udpos": Recipe(learning_rate=2e-4, head_learning_rate=3e-3, num_epochs=1, max_examples=1600),
     "wikiann-dev": Recipe(learning_rate=2e-4, head_learning_rate=3e-3, num_epochs=1, max_examples=3200),
@@ -58,14 +58,14 @@ def shown(task: Task, languages: tuple[str, ...], limit: int, test: Source | Non
 
 
 def intermediates(limit: int) -> tuple[Task, ...]:
-    """MNLI and CCG with at most `limit` dev examples."""
-    return tuple(replace(task, dev=cut(task.dev, limit)) for task in (MNLI, CCG))
+    """TaxiNLI and CCG with at most `limit` dev examples."""
+    return tuple(replace(task, dev=cut(task.dev, limit)) for task in (TAXINLI, CCG))
 
 
 def targets(limit: int) -> tuple[Task, ...]:
     """The target tasks, with at most `limit` dev and test examples per language."""
     return (
-        replace(shown(XNLI, XNLI_LANGUAGES, limit, XNLI.dev), name="xnli-dev", train=MNLI.train, trained_on=""),
+        replace(shown(XNLI, XNLI_LANGUAGES, limit, XNLI.dev), name="xnli-dev", train=TAXINLI.train, trained_on=()),
         shown(UDPOS, UDPOS_LANGUAGES, limit),
         replace(shown(WIKIANN, WIKIANN_LANGUAGES, limit, WIKIANN.dev), name="wikiann-dev"),
         shown(SIB200, tuple(code for code in SIB200.languages if code != "en"), limit),
@@ -79,7 +79,7 @@ def encoder(num_layers: int) -> Encoder:
 
 
 def study() -> Study:
-    """Two encoders x (none, mnli, ccg) x five targets x seeds 1-3."""
+    """Two encoders x (none, taxinli, ccg) x five targets x seeds 1-3."""
     return Study(
         name="laptop",
         question="Do MNLI and CCG supertagging in English help multilingual-e5-small in low-resource languages, with 6 layers and with 12?",
@@ -92,7 +92,7 @@ def study() -> Study:
 
 
 def smoke() -> Study:
-    """One encoder of 3 layers x (none, mnli) x (xnli-dev, udpos, tatoeba) x seeds 1-2, on small parts of the data."""
+    """One encoder of 3 layers x (none, taxinli) x (xnli-dev, udpos, tatoeba) x seeds 1-2, on small parts of the data."""
     names = ("xnli-dev", "udpos", "tatoeba")
     return replace(
         study(),

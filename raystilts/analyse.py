@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raystilts import languages, stats
+from raystilts import __version__, languages, stats
 from raystilts.errors import UserError, nearest
 from raystilts.planfile import LOW, read_plan, read_toml
 from raystilts.report import LanguageFacts, Story, verdict_lines, write_report
@@ -24,12 +25,13 @@ NAMES = ("run_id", "language", "example_id", "cluster_id")
 STATISTICS = ("s0", "s1", "s2")
 
 
-def analyse_tables(tables: Path, plan_file: Path, out: Path, command: str = "") -> list[str]:
+def analyse_tables(tables: Path, plan_file: Path, out: Path, command: str = "", further: Sequence[str] = ()) -> list[str]:
     """Write all tables (.parquet and .csv) and report.html, report.md of a plan into `out`; returns lines for a terminal.
 
     tables: a folder with runs.parquet and examples.parquet (raystilts.stats.analyse), or with runs.parquet alone, which then has a row per
     run and language with a `score` in points. Without groups in the plan, languages of class 0 to 2 (Joshi et al. 2020) are "low", the
-    others "high", and the covariate is the size of CC-100. Raises UserError.
+    others "high", and the covariate is the size of CC-100. further: names of stats.FURTHER, tables that are written beside; they need
+    examples. Raises UserError.
     """
     written = read_toml(plan_file)
     plan = read_plan(plan_file)
@@ -38,14 +40,21 @@ def analyse_tables(tables: Path, plan_file: Path, out: Path, command: str = "") 
         plan = _with_levels(plan, _languages(tables / "runs.parquet" if examples is None else examples))
         _check_selections(plan, runs, plan_file)
         found = stats.analyse_scores(runs, plan) if examples is None else stats.analyse(runs, examples, plan)
+        if further and examples is None:
+            raise stats.StatsError(f"the tables {', '.join(further)} need examples.parquet: scores per run are not enough")
+        beside = stats.further_tables(further, found, runs, examples, plan) if examples else {}
     except stats.StatsError as error:
         raise UserError(f"{tables}: {error}.") from error
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{out}: cannot be made a folder ({error.strerror}); --out names one that is free.") from error
-    story = _story(written, plan, found, command, LOSS if examples is None else "")
-    report = write_report(found, story, out)
+    story = replace(
+        _story(written, plan, found, command, LOSS if examples is None else ""),
+        study_file=(plan_file.name, plan_file.read_text(encoding="utf-8")),
+    )
+    story = replace(story, facts={**story.facts, **_hashes(tables, examples)})
+    report = write_report(found, story, out, beside)
     for path in sorted((report.parent / "tables").iterdir()):
         shutil.copyfile(path, out / path.name)
     counts = [f"{kind} {number}" for kind, number in _counts(found.findings["kind"].to_pylist()).items()]
@@ -177,6 +186,15 @@ def _check_selections(plan: stats.Plan, runs: pa.Table, path: Path) -> None:
                     raise UserError(f"{path}: contrast {contrast.name!r}: no run has {column} = {value!r}; {hint}")
 
 
+def _hashes(tables: Path, examples: Path | None) -> dict[str, str]:
+    """Version and SHA-256 of what was analysed."""
+    found = {"raystilts": __version__}
+    for path in (tables / "runs.parquet", *([examples] if examples else [])):
+        with path.open("rb") as file:
+            found[f"sha256 of {path.name}"] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
 def _counts(values: Iterable[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for value in values:
@@ -197,11 +215,15 @@ def _story(written: Mapping[str, Any], plan: stats.Plan, found: stats.Analysis, 
         language, _ = _level(code)
         order = plan.covariate.get(code, 0.0)
         facts[code] = LanguageFacts(language.name if language else code, group_of.get(code, "level unknown"), float(order))
+    # What gains are over is a baseline only where the contrasts are of intermediate tasks; here they may be of anything.
+    sides = [(contrast.plus.get("intermediate"), contrast.minus.get("intermediate")) for contrast in plan.contrasts]
+    others = {str(minus or "") if plus != minus else "" for plus, minus in sides}
     default = not written.get("groups") and set(plan.groups) <= set(LEVELS)
     return Story(
         title=str(written.get("title", "Analysis of given predictions")),
         question=str(written.get("question", "Which of these differences are real?")),
         command=command,
+        baseline=next(iter(others)) if len(others) == 1 else "",
         encoders=tuple(sorted(size, key=lambda name: (size[name], name))),
         languages=facts,
         levels=tuple(plan.groups),

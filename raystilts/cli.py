@@ -7,20 +7,30 @@ import importlib.util
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from raystilts import __version__, show
 from raystilts.errors import UserError
-from raystilts.store import Store, owner
-from raystilts.study import Plan, Study, make_plan
+from raystilts.process import owner
+from raystilts.store import Store, store_at
+from raystilts.study import NONE, Plan, Study, make_plan
+
+if TYPE_CHECKING:
+    from raystilts.execute import Site
+    from raystilts.sweep import Cluster
 
 EPILOGUES = {
     "tasks": "example: raystilts tasks xnli --data ../shared/data",
     "plan": "example: raystilts plan experiments/quickstart.py --json",
     "run": "example: raystilts run experiments/laptop.py:smoke --data DATA --encoders ENCODERS --store runs/smoke",
+    "tune": "example: raystilts tune experiments/quickstart.py --task kind --trials 8",
     "status": "example: raystilts status experiments/quickstart.py",
     "report": "example: raystilts report experiments/quickstart.py --out report",
+    "data": "example: raystilts data check --data ../shared/data",
+    "export": "example: raystilts export experiments/laptop.py --data DATA --encoders ENCODERS --intermediate mnli --out predictions",
     "analyse": "example: raystilts analyse TABLES --plan plan.toml --out analysis",
 }
 
@@ -39,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk, a file server that is away
+        print(f"raystilts: {error}; when that is put right, the same command goes on.", file=sys.stderr)
+        return 2
     return code
 
 
@@ -61,31 +74,88 @@ def parser() -> argparse.ArgumentParser:
     added.add_argument("--data", type=Path, metavar="DIR", help="folder with data in its original formats (default: the Hub)")
     added.add_argument("--json", action="store_true", help="print JSON")
 
+    added = verb("data", "Look after data files: `data check` reads all files below --data and says what is wrong in them.", check_data)
+    added.add_argument("action", choices=["check"], help="check: counts, label distributions, duplicates, every malformed row")
+    added.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with data in its original formats")
+    added.add_argument("--json", action="store_true", help="print JSON")
+
     added = verb("analyse", "Analyse predictions that anybody made: tables of runs and examples, a plan of contrasts in TOML.", analyse)
     added.add_argument("tables", type=Path, metavar="TABLES", help="folder with runs.parquet, and examples.parquet or scores")
     added.add_argument("--plan", type=Path, required=True, metavar="FILE", help="plan in TOML: metric, contrasts, interactions, policy")
     added.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the tables and the report")
+    add_further(added)
 
     for name, what, function in (
         ("plan", "Show which stages a study consists of, which are done, and what sharing saves.", show_plan),
         ("run", "Run what is missing of a study, then write its report. The same command continues an interrupted run.", run),
+        ("tune", "Search a recipe per task on English dev, on Ray; print it as a literal.", tune),
         ("status", "Show how far a study is, also while it runs.", show_status),
         ("report", "Write the report of a study from what is in its store.", report),
+        ("export", "Write a model's predictions in the format of XTREME's evaluator.", export_predictions),
     ):
         added = verb(name, what, function)
         added.add_argument(
             "experiment", metavar="EXPERIMENT", help="FILE.py or FILE.py:FUNCTION; the function (default: study) returns a Study"
         )
-        added.add_argument("--store", type=Path, metavar="DIR", help="folder of finished stages (default: runs/NAME-OF-STUDY)")
+        where = "where finished stages are: a folder, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER (default: runs/NAME-OF-STUDY)"
+        added.add_argument("--store", metavar="PLACE", help=where)
         added.add_argument("--data", type=Path, metavar="DIR", help="folder with data in its original formats (default: the Hub)")
         added.add_argument("--encoders", type=Path, metavar="DIR", help="folder that holds the encoder folders (default: the current one)")
+        added.add_argument("--all-seeds", action="store_true", help="all seeds of all arms, also of those that looks have decided")
         if name in ("plan", "status"):
             added.add_argument("--json", action="store_true", help="print JSON")
+        if name == "plan":
+            add_simulation_flags(added)
+        if name == "export":
+            added.add_argument("--format", choices=["xtreme"], default="xtreme", help="whose evaluator it is for (default: xtreme)")
+            added.add_argument("--encoder", metavar="NAME", help="encoder (default: the study's last)")
+            added.add_argument("--intermediate", metavar="NAME", default=NONE, help=f"intermediate task (default: {NONE})")
+            added.add_argument("--seed", type=int, metavar="N", help="seed (default: the study's first)")
+            added.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the predictions")
         if name in ("run", "report"):
-            added.add_argument("--out", type=Path, metavar="DIR", help="folder for the report (default: STORE/report)")
-        if name == "run":
+            added.add_argument(
+                "--out",
+                type=Path,
+                metavar="DIR",
+                help="folder for the report (default: report in the store, or in runs/NAME-OF-STUDY)",
+            )
+            add_further(added)
+        if name == "report":
+            again = "make the report again as stages finish, looked for every SECONDS (10), until all are done or Ctrl-C"
+            added.add_argument("--watch", nargs="?", type=positive, const=10, metavar="SECONDS", help=again)
+        if name in ("run", "tune"):
             add_run_flags(added)
+        if name == "tune":
+            add_tune_flags(added)
     return top
+
+
+def add_tune_flags(added: argparse.ArgumentParser) -> None:
+    """Flags of a search for recipes."""
+    added.add_argument("--task", metavar="TASK", help="the task whose recipe is searched (default: each that the study trains)")
+    added.add_argument("--encoder", metavar="NAME", help="the encoder that is trained (default: the study's first)")
+    how = "successive halving of what Optuna proposes (default), or population based training, whose last values are tried as a recipe"
+    added.add_argument("--search", choices=["halving", "pbt"], default="halving", help=how)
+    what = "recipes that are tried, or members of the population, the study's own among them (16)"
+    added.add_argument("--trials", type=positive, default=16, metavar="N", help=what)
+    added.add_argument("--max-epochs", type=positive, metavar="N", help="epochs of the longest training (default: the recipe's)")
+    added.add_argument("--num-seeds", type=positive, default=1, metavar="N", help="seeds per recipe, none of them the study's (1)")
+
+
+def add_simulation_flags(added: argparse.ArgumentParser) -> None:
+    """Flags that ask how long a plan takes."""
+    added.add_argument("--simulate", action="store_true", help="say how long the missing stages take, by the sweep's own order of jobs")
+    added.add_argument("--workers", type=positive, default=2, metavar="N", help="jobs at the same time in the simulation (default: 2)")
+    how = "; also ROLE=X or ROLE:ENCODER=X, such as target:xlmr-large=5 (default: what the store has measured)"
+    added.add_argument("--hours-per-stage", nargs="+", default=[], metavar="X", help=f"hours that a stage takes{how}")
+    added.add_argument("--examples-per-second", nargs="+", default=[], metavar="X", help=f"examples that a stage reads a second{how}")
+
+
+def add_further(added: argparse.ArgumentParser) -> None:
+    """The flag that asks for tables beside a report."""
+    what = "write tables beside the report: practices (what other practices would have claimed), selection (the best intermediate, "
+    what += "honestly), ledger (published claims against this study)"
+    added.add_argument("--further", nargs="+", default=[], choices=["practices", "selection", "ledger"], help=what)
 
 
 def add_run_flags(added: argparse.ArgumentParser) -> None:
@@ -96,8 +166,14 @@ def add_run_flags(added: argparse.ArgumentParser) -> None:
         "--gpus-per-worker", type=share, default=0.0, metavar="X", help="GPUs of a process; a fraction shares one (default: 0)"
     )
     added.add_argument("--max-concurrent", type=positive, metavar="N", help="stages at the same time (default: what fits)")
-    added.add_argument("--address", metavar="ADDRESS", help="join this Ray cluster, such as auto (default: start Ray on this machine)")
-    added.add_argument("--in-process", action="store_true", help="run the stages one after the other in this process, without Ray")
+    where = "join this Ray cluster: auto, or HOST:PORT (default: RAY_ADDRESS, else Ray is started on this machine)"
+    added.add_argument("--address", metavar="ADDRESS", help=where)
+    how_often = "a training that is killed goes on from its state at most that long ago (default: 10)"
+    added.add_argument("--checkpoint-minutes", type=float, default=10.0, metavar="X", help=how_often)
+    how = added.add_mutually_exclusive_group()
+    how.add_argument("--in-process", action="store_true", help="run the stages one after the other in this process, without Ray")
+    where = "log losses and scores also there, through Ray's callbacks: in logs beside the report, or as MLFLOW_TRACKING_URI says"
+    how.add_argument("--log-to", nargs="+", default=[], choices=["tensorboard", "mlflow", "wandb"], help=where)
     added.add_argument("-v", "--verbose", action="store_true", help="show Ray's own messages")
 
 
@@ -150,7 +226,12 @@ def planned(options: argparse.Namespace) -> tuple[Plan, Store]:
     study = load_study(options.experiment)
     if options.data is not None and not options.data.is_dir():
         raise UserError(f"{options.data}: there is no such folder; --data names a folder with the data files.")
-    return make_plan(study, options.data, options.encoders), Store(options.store or Path("runs") / study.name)
+    store = store_at(options.store) if options.store else Store(Path("runs") / study.name)
+    if not study.looks:
+        return make_plan(study, options.data, options.encoders), store
+    from raystilts import results  # noqa: PLC0415  imports the statistics, which take a second
+
+    return results.plan_of(study, options.data, options.encoders, store, all_seeds=options.all_seeds), store
 
 
 def show_tasks(options: argparse.Namespace) -> int:
@@ -165,6 +246,15 @@ def show_tasks(options: argparse.Namespace) -> int:
 def show_plan(options: argparse.Namespace) -> int:
     """Verb plan."""
     plan, store = planned(options)
+    if options.simulate:
+        from raystilts import simulate  # noqa: PLC0415  needed here only
+
+        declared = simulate.declare(plan, hours=options.hours_per_stage, rates=options.examples_per_second, data_dir=options.data)
+        known = simulate.durations(plan, store, declared)
+        found = simulate.simulate(simulate.graph_of(plan), known.seconds, options.workers, store.finished(plan.stages))
+        facts = simulate.facts(found, known)
+        print(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else "\n".join(simulate.lines(found, known)))
+        return 0
     rows = show.plan_rows(plan, store)
     print(json.dumps(rows, indent=1, ensure_ascii=False) if options.json else "\n".join(show.plan_table(plan, store)))
     return 0
@@ -174,11 +264,14 @@ def show_status(options: argparse.Namespace) -> int:
     """Verb status."""
     plan, store = planned(options)
     rows = show.plan_rows(plan, store)
-    failures = {key: store.failure(key) for key in plan.stages if store.failure(key) and not store.has(key)}
+    told, done = store.failures(), store.done()
+    failures = {key: store.failure(key) for key in plan.stages if key in told and key not in done}
     if options.json:
-        print(json.dumps({"study": plan.study.name, "stages": rows, "failures": failures}, indent=1, ensure_ascii=False))
+        facts = {"study": plan.study.name, "stages": rows, "running": show.running_now(plan, store), "failures": failures}
+        print(json.dumps(facts, indent=1, ensure_ascii=False))
         return 0
     print("\n".join(show.plan_table(plan, store)))
+    print("\n".join(show.activity(plan, store)))
     for key, text in failures.items():
         print(f"failed: {plan.label(key)} ({key})\n  {text.strip().splitlines()[-1]}")
     missing = [plan.label(row["key"]) for row in rows if not row["done"]]  # type: ignore[arg-type]
@@ -192,42 +285,133 @@ def show_status(options: argparse.Namespace) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Verb run."""
-    from raystilts import sweep  # noqa: PLC0415  imports Ray and torch only when something is to be run
-    from raystilts.execute import Site, check_inputs  # noqa: PLC0415
-
+    """Verb run. A study with looks is run up to the next look again and again, until nothing asks for more seeds."""
     plan, store = planned(options)
     store.prepare()
     store.clear_partial()
     store.forget_failures()
+    run_missing(plan, store, options)
+    while plan.study.looks and plan.stages.keys() <= store.done():
+        longer, _ = planned(options)
+        if longer.num_seeds == plan.num_seeds:
+            break
+        plan = longer
+        print("a look was taken: arms whose gains are undecided get more seeds.")
+        run_missing(plan, store, options)
+    done = store.done()
+    if any(cell.evaluation.key in done for cell in plan.cells):
+        write_report(plan, store, options)
+    return 0 if plan.stages.keys() <= done else 1
+
+
+def site_of(store: Store, options: argparse.Namespace) -> Site:
+    """Where and how the command's stages run; workers of Ray start in another folder, so paths are whole ones."""
+    from raystilts.execute import Site  # noqa: PLC0415
+
+    return Site(
+        store.absolute(),
+        owner(),
+        options.data and options.data.resolve(),
+        options.encoders and options.encoders.resolve(),
+        options.workers,
+        options.cpus_per_worker,
+        options.gpus_per_worker,
+        checkpoint_minutes=options.checkpoint_minutes,
+    )
+
+
+def cluster_of(plan: Plan, store: Store, options: argparse.Namespace) -> Cluster | None:
+    """Which Ray the command uses, and what is told of it to others; None: this process alone."""
+    from raystilts.sweep import Cluster  # noqa: PLC0415  imports torch
+    from raystilts.tracking import Tracking  # noqa: PLC0415
+
+    if options.in_process:
+        return None
+    tracking = (
+        Tracking(tuple(dict.fromkeys(options.log_to)), beside(store, plan).resolve() / "logs", plan.study.name) if options.log_to else None
+    )
+    return Cluster(options.address, options.max_concurrent, options.verbose, tracking)
+
+
+def run_missing(plan: Plan, store: Store, options: argparse.Namespace) -> None:
+    """Run what the store lacks of a plan."""
+    from raystilts import sweep  # noqa: PLC0415  imports Ray and torch only when something is to be run
+    from raystilts.execute import check_inputs  # noqa: PLC0415
+
     print("\n".join(show.plan_table(plan, store)))
-    # workers of Ray start in another folder
-    site = Site(
-        Store(store.root.resolve()), owner(), options.data and options.data.resolve(), options.encoders and options.encoders.resolve(),
-        options.workers, options.cpus_per_worker, options.gpus_per_worker,
-    )  # fmt: skip
+    site, cluster = site_of(store, options), cluster_of(plan, store, options)
     done = store.finished(plan.stages)
-    stale = [key for key in plan.stages if store.has(key) and key not in done]
+    there = store.done()
+    stale = [key for key in plan.stages if key in there and key not in done]
     for key in reversed(stale):
         store.discard(key)
     if stale:
         print(f"{len(stale)} finished stages stand on one that is gone from the store and are made again with it.")
     if len(done) == len(plan.stages):
         print("nothing to run: all stages are in the store.")
-    else:
-        check_inputs(plan, site)
-        if options.in_process:
-            sweep.run_in_process(plan, site)
-        else:
-            sweep.run_on_ray(plan, site, sweep.Cluster(options.address, options.max_concurrent, options.verbose))
-    write_report(plan, store, options)
-    return 1 if any(not store.has(key) for key in plan.stages) else 0
+        return
+    check_inputs(plan, site)
+    sweep.run_in_process(plan, site) if cluster is None else sweep.run_on_ray(plan, site, cluster)
+
+
+def tune(options: argparse.Namespace) -> int:
+    """Verb tune."""
+    from raystilts import tune as search  # noqa: PLC0415  imports Ray and torch
+    from raystilts.halving import Budget  # noqa: PLC0415
+
+    plan, store = planned(options)
+    cluster = cluster_of(plan, store, options)
+    budget = Budget(options.trials, options.max_epochs, options.num_seeds)
+    for task in [options.task] if options.task else search.tunable(plan):
+        encoder = options.encoder or plan.study.encoders[0].name
+        found = search.tune_task(plan, task, encoder, budget, site_of(store, options), cluster, method=options.search)
+        print("\n".join(found.lines))
+    return 0
 
 
 def report(options: argparse.Namespace) -> int:
     """Verb report."""
     plan, store = planned(options)
+    if options.watch is not None:
+        return watch(options)
     write_report(plan, store, options)
+    return 0
+
+
+def watch(options: argparse.Namespace) -> int:
+    """Make the report again whenever stages have come into the store, until it holds all of them (or Ctrl-C)."""
+    before: object = None
+    while True:
+        plan, store = planned(options)
+        done = store.finished(plan.stages)
+        if done != before:
+            print(f"{len(done)} of {len(plan.stages)} stages are done.", flush=True)
+            if any(store.has(cell.evaluation.key) for cell in plan.cells):
+                write_report(plan, store, options, live=True)
+        if len(done) == len(plan.stages):
+            return 0
+        before = done
+        time.sleep(options.watch)
+
+
+def check_data(options: argparse.Namespace) -> int:
+    """Verb data: 0 where every file that a task reads is as it must be, else 2."""
+    from raystilts import check  # noqa: PLC0415
+
+    if not options.data.is_dir():
+        raise UserError(f"{options.data}: there is no such folder; --data names a folder with the data files.")
+    found = check.check(options.data)
+    print(json.dumps(check.facts(found), indent=1, ensure_ascii=False) if options.json else "\n".join(check.lines(found)))
+    return 2 if found.problems else 0
+
+
+def export_predictions(options: argparse.Namespace) -> int:
+    """Verb export."""
+    from raystilts import export  # noqa: PLC0415
+
+    plan, store = planned(options)
+    cells = export.cells_of(plan, options.encoder, options.intermediate, options.seed)
+    print("\n".join(export.xtreme(cells, store, options.data, options.out)))
     return 0
 
 
@@ -236,18 +420,23 @@ def analyse(options: argparse.Namespace) -> int:
     from raystilts.analyse import analyse_tables  # noqa: PLC0415  imports the statistics, which take a second
 
     again = f"raystilts analyse {options.tables} --plan {options.plan} --out {options.out}"
-    print("\n".join(analyse_tables(options.tables, options.plan, options.out, again)))
+    print("\n".join(analyse_tables(options.tables, options.plan, options.out, again, options.further)))
     return 0
 
 
-def write_report(plan: Plan, store: Store, options: argparse.Namespace) -> None:
+def write_report(plan: Plan, store: Store, options: argparse.Namespace, *, live: bool = False) -> None:
     """Write the report of what is in the store; print the verdicts and where the report lies."""
     from raystilts import results  # noqa: PLC0415  imports the statistics, which take a second
 
-    out = options.out or store.root / "report"
-    lines = results.write(plan, store, out, command(options))
+    out, study_file = options.out or beside(store, plan) / "report", Path(options.experiment.partition(":")[0])
+    lines = results.write(plan, store, out, command(options), options.further, study_file=study_file, live=live)
     print("\n".join(lines))
     print(f"report: {out / 'report.html'}")
+
+
+def beside(store: Store, plan: Plan) -> Path:
+    """The folder for what is no stage: the store's, or a study's own where the store is no folder."""
+    return store.root if store.address == store.root else Path("runs") / plan.study.name
 
 
 def command(options: argparse.Namespace) -> str:

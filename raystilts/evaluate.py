@@ -6,7 +6,9 @@ metric, by whose sums every score is computed. All languages go through the mode
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch.nn import functional
 
-from raystilts import data, features, model
-from raystilts.features import Item
+from raystilts import data, features, model, retrieval
+from raystilts.features import Items
+from raystilts.kinds import KINDS
 from raystilts.metrics import METRICS
-from raystilts.model import Model, Root
+from raystilts.model import Root
+from raystilts.network import Network
+from raystilts.retrieval import Texts
 from raystilts.stage import Recipe, Stage
 from raystilts.task import ENGLISH, Example, Task
 
@@ -27,147 +31,231 @@ TOKEN_BUDGET = 8192
 PREDICTIONS = "predictions"
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a stage's model and data are, and where it computes. cache: tokenised data that stages and processes share."""
+
+    root: Root
+    checkpoint: Path | None
+    data: Path | None
+    device: str
+    cache: Path | None = None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Per language: what is right, and what was predicted, for each example."""
+
+    gold: Mapping[str, Sequence[Any]]
+    predicted: Mapping[str, Sequence[Any]]
+
+
 def evaluate(
-    stage: Stage, root: Root, checkpoint: Path | None, labels: Sequence[str], data_dir: Path | None, folder: Path, device: str
+    stage: Stage, place: Place, trained: Mapping[str, Any], folder: Path, languages: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """Evaluate a stage's task in all its languages; writes predictions/<language>.parquet into `folder`.
+    """Evaluate a stage's task in all its languages, or in these; writes predictions/<language>.parquet into `folder`.
 
-    labels: the label names in the order of the head's outputs. Returns what stage.json says of it: scores in 0-100 per language.
+    trained: what the training left on record: the labels in the order of the head's outputs, the threshold of "no answer". Returns
+    what stage.json says of the evaluation: scores in 0-100 per language.
     """
-    task, languages = stage.task, [name.partition("/")[2] for name, _ in stage.data]
-    assert task is not None  # noqa: S101  evaluation stages have one; for the type checker
-    recipe = next((s.recipe for s in reversed(stage.lineage) if s.recipe and s.task and s.task.kind == task.kind), None) or Recipe()
-    examples: dict[str, list[Example]] = features.cached(
-        ("test", stage.data, task.kind), lambda: {language: data.examples(task, "test", language, data_dir) for language in languages}
-    )
-    predicted = predict(task, recipe, root, checkpoint, labels, examples, ("test", stage.data), device)
-    (folder / PREDICTIONS).mkdir()
-    scores = {}
-    for language in languages:
-        table, scores[language] = prediction_table(task, examples[language], predicted[language])
+    task, recipe = stage.task, stage.recipe or (stage.parent.recipe if stage.parent else None)
+    assert task is not None  # noqa: S101  evaluation stages have both; for the type checker
+    assert recipe is not None  # noqa: S101
+    labels = (trained.get("labels") or [[]])[0]
+    splits = dict.fromkeys(split for _, split, _ in stage.reads)
+    texts = {split: _texts(stage, 0, split, labels, recipe, place, languages) for split in splits}
+    facts: dict[str, Any] = {}
+    if task.headless:
+        answers, facts = _retrieve(task, recipe, place, texts, folder)
+    else:
+        found = _outputs(task, recipe, place, labels, texts["test"])
+        answers = _predictions(task, labels, texts["test"], found, trained.get("threshold"))
+    (folder / PREDICTIONS).mkdir(exist_ok=True)
+    scores: dict[str, dict[str, float]] = {metric: {} for metric in (task.metric, *task.also)}
+    for language, of_language in texts["test"].items():
+        gold, predicted = answers.gold[language], answers.predicted[language]
+        table, of_metric = prediction_table(task, of_language.examples, gold, predicted, language)
+        for metric, score in of_metric.items():
+            scores[metric][language] = score
         pq.write_table(table, folder / PREDICTIONS / f"{language}.parquet", compression="zstd")
-    return {"scores": scores, "num_examples": {language: len(examples[language]) for language in languages}, "metric": task.metric}
+    facts |= {"scores": scores.pop(task.metric), "metric": task.metric}
+    facts |= {"also": scores} if scores else {}
+    return facts | {"num_examples": {language: len(of_language.examples) for language, of_language in texts["test"].items()}}
 
 
-def dev_score(stage: Stage, root: Root, checkpoint: Path, labels: Sequence[str], data_dir: Path | None, device: str) -> float | None:
-    """Score on English dev, 0-100; None where the task has none. Never looks at another language."""
-    task, recipe = stage.task, stage.recipe
-    if task is None or recipe is None or task.dev is None:
-        return None
-    examples = {ENGLISH: features.cached(("dev", stage.data, task.kind), lambda: data.examples(task, "dev", ENGLISH, data_dir))}
-    predicted = predict(task, recipe, root, checkpoint, labels, examples, ("dev", stage.data), device)
-    return prediction_table(task, examples[ENGLISH], predicted[ENGLISH])[1]
+@data.english_only()
+def dev_scores(stage: Stage, place: Place, trained: Mapping[str, Any]) -> dict[str, Any]:
+    """Scores on English dev, for stage.json: `dev_score` in 0-100 (of a mixture the mean over its parts), and what else dev decides.
 
-
-def predict(
-    task: Task, recipe: Recipe, root: Root, checkpoint: Path | None, labels: Sequence[str],
-    examples: Mapping[str, Sequence[Example]], identity: object, device: str,
-) -> dict[str, list[Any]]:  # fmt: skip
-    """Per language, a prediction for each example: a label, a tuple of tags, or the id of the retrieved example."""
-    tokenizer = model.load_tokenizer(root)
-    flat = [example for found in examples.values() for example in found]
-    parts_key = (identity, root, task.kind, tuple(labels), recipe.max_length)
-    items: list[Item] = features.cached(parts_key, lambda: features.encode(task, labels, flat, tokenizer, recipe.max_length))
-    pieces = features.cached(("pieces", *parts_key), lambda: features.pieces_of(items))
-    pairs = task.kind in {"retrieval", "ranking"}
-    num_labels = None if pairs else len(labels)
-    parts = model.build(root, checkpoint, pieces, num_labels, None, keep_head=True)
-    for module in (parts.encoder, parts.head):
-        if module is not None:
-            module.to(device).eval()
-    bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported()
-    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=bf16):
-        if pairs:
-            return _retrieve(task, parts, items, examples, tokenizer, device)
-        found = _label(task, recipe, parts, items, labels, flat, tokenizer.pad_token_id, device)
-    return _per_language(found, examples)
-
-
-def _per_language(found: Sequence[Any], examples: Mapping[str, Sequence[Example]]) -> dict[str, list[Any]]:
-    split, start = {}, 0
-    for language, of_language in examples.items():
-        split[language] = list(found[start : start + len(of_language)])
-        start += len(of_language)
-    return split
-
-
-def _label(
-    task: Task,
-    recipe: Recipe,
-    parts: Model,
-    items: Sequence[Item],
-    labels: Sequence[str],
-    flat: Sequence[Example],
-    padding: int,
-    device: str,
-) -> list[Any]:
-    assert parts.head is not None  # noqa: S101  for the type checker
-    names = np.array(labels)
-    tags: list[list[str]] = [[""] * len(example.texts) for example in flat]
-    single: list[str] = [""] * len(flat)
-    index = parts.index.to(device)
-    for batch in features.by_tokens(features.lengths(items), TOKEN_BUDGET):
-        pieces = features.pad([items[i].pieces for i in batch], padding).to(device)
-        mask = pieces != padding
-        states = parts.encoder(input_ids=index[pieces], attention_mask=mask.long()).last_hidden_state
-        if task.kind == "tagging":
-            best = parts.head(states).argmax(-1).cpu().numpy()
-            for row, i in enumerate(batch):
-                item = items[i]
-                tags[item.example][item.first : item.first + len(item.words)] = names[best[row, item.words]].tolist()
+    Never looks at another language. dev_score is None where no part has dev data.
+    """
+    assert stage.recipe is not None  # noqa: S101  training stages have one; for the type checker
+    scores: dict[str, float] = {}
+    facts: dict[str, Any] = {}
+    for number, task in enumerate(stage.parts):
+        if task.dev is None or task.kind == "mlm":
+            continue
+        labels = trained["labels"][number]
+        texts = _texts(stage, number, "dev", labels, stage.recipe, place)[ENGLISH]
+        if task.kind == "ranking":
+            network = _network(task, stage.recipe, place, [texts.items], labels, number, len(stage.parts))
+            with torch.inference_mode():
+                predicted: Sequence[Any] = retrieval.nearest_pairs(network, texts, 1.0, place.device, Path(tempfile.gettempdir()))
+            gold: Sequence[Any] = [example.id for example in texts.examples]
         else:
-            best = parts.head(model.pool(states, mask, recipe.pooling)).argmax(-1).cpu().numpy()
-            for row, i in enumerate(batch):
-                single[items[i].example] = str(names[best[row]])
-    return [tuple(found) for found in tags] if task.kind == "tagging" else single
+            found = _outputs(task, stage.recipe, place, labels, {ENGLISH: texts}, number, len(stage.parts))
+            calibrate = KINDS[task.kind].calibrate
+            threshold = calibrate(texts.examples, texts.items, found[ENGLISH], _scorer(task)) if calibrate else None
+            if calibrate and len(stage.parts) == 1:
+                facts["threshold"] = threshold
+            answers = _predictions(task, labels, {ENGLISH: texts}, found, threshold)
+            gold, predicted = answers.gold[ENGLISH], answers.predicted[ENGLISH]
+        scores[task.name] = prediction_table(task, texts.examples, gold, predicted, ENGLISH)[1][task.metric]
+    mean = sum(scores.values()) / len(scores) if scores else None
+    return facts | {"dev_score": mean} | ({"dev_scores": scores} if len(stage.parts) > 1 else {})
+
+
+def _scorer(task: Task) -> Any:
+    metric = METRICS[task.metric]
+    return lambda gold, predicted: [statistics[0] for statistics in metric.function(gold, predicted, ENGLISH)]
+
+
+def _texts(
+    stage: Stage,
+    number: int,
+    split: str,
+    labels: Sequence[str],
+    recipe: Recipe,
+    place: Place,
+    languages: Collection[str] | None = None,
+) -> dict[str, Texts]:
+    """Per language the texts of a split of a part of the stage; "test-candidates" is what the test's queries search."""
+    return {
+        language: _read(task, split, language, stage.identity_of(number, f"{split}/{language}"), stage.root, labels, recipe, place)
+        for task, of, language in stage.reads
+        if of == split and task is stage.parts[number] and (languages is None or language in languages)
+    }
+
+
+def _read(
+    task: Task, split: str, language: str, identity: str, tokenizer_identity: str, labels: Sequence[str], recipe: Recipe, place: Place
+) -> Texts:
+    """Examples and their tokens, which are read from the cache where another stage has left them."""
+    named: Any = split.removesuffix("-candidates")
+    data.refuse_locked(task, named, language)  # also where the examples lie in memory
+    read = data.candidates if split.endswith("-candidates") else data.examples
+    key = (split, identity, task.kind)
+    examples: list[Example] = features.cached(key, lambda: read(task, named, language, place.data))
+    kind = KINDS["ranking" if task.headless else task.kind]
+    tokenizer = model.load_tokenizer(place.root)
+    parts = (*key, tuple(labels), tokenizer_identity, recipe.lengths)
+    return Texts(identity, examples, features.tokenised(place.cache, parts, lambda: kind.encode(examples, labels, tokenizer, recipe)))
+
+
+def _network(
+    task: Task, recipe: Recipe, place: Place, items: Sequence[Items], labels: Sequence[str], number: int = 0, num_parts: int = 1
+) -> Network:
+    """The stage's model, compact, ready to be read."""
+    pieces = np.unique(np.concatenate([part.vocabulary for part in items]))
+    widths = [] if task.headless else [0] * num_parts
+    if not task.headless:
+        widths[number] = KINDS[task.kind].num_outputs(labels)
+    parts = model.build(place.root, place.checkpoint, pieces, widths, None, keep_head=not task.headless)
+    return Network(parts, recipe, model.load_tokenizer(place.root)).to(place.device).eval()
+
+
+def _autocast(device: str) -> Any:
+    return torch.autocast("cuda", torch.bfloat16, enabled=device.startswith("cuda") and torch.cuda.is_bf16_supported())
+
+
+def _outputs(
+    task: Task, recipe: Recipe, place: Place, labels: Sequence[str], texts: Mapping[str, Texts], number: int = 0, num_parts: int = 1
+) -> dict[str, list[Any]]:
+    """Per language what the head says of each item; all languages' items go through the model together."""
+    kind = KINDS[task.kind]
+    assert kind.outputs is not None  # noqa: S101  only kinds that predict come here; for the type checker
+    network = _network(task, recipe, place, [of.items for of in texts.values()], labels, number, num_parts)
+    sizes = [of.items.lengths for of in texts.values()]
+    owner = np.repeat(np.arange(len(sizes)), [len(of) for of in sizes])
+    inside = np.concatenate([np.arange(len(of)) for of in sizes])
+    found: list[list[Any]] = [[None] * len(of) for of in sizes]
+    collections = [of.items for of in texts.values()]
+    width = max(of.sequences for of in collections)
+    with torch.inference_mode(), _autocast(place.device):
+        for batch in features.by_tokens(np.concatenate(sizes), TOKEN_BUDGET, width):
+            items = [collections[owner[i]][inside[i]] for i in batch]
+            collated = kind.collate(items, network.pad, recipe, len(network.index))
+            moved = {name: value.to(place.device) for name, value in collated.items()}
+            for i, output in zip(batch, kind.outputs(network, network.heads[number], moved, items), strict=True):
+                found[owner[i]][inside[i]] = output
+    return dict(zip(texts, found, strict=True))
+
+
+def _predictions(
+    task: Task, labels: Sequence[str], texts: Mapping[str, Texts], found: Mapping[str, list[Any]], threshold: float | None
+) -> Answers:
+    kind = KINDS[task.kind]
+    assert kind.predictions is not None  # noqa: S101  for the type checker
+    return Answers(
+        {language: [example.label for example in of.examples] for language, of in texts.items()},
+        {language: kind.predictions(of.examples, of.items, found[language], labels, threshold) for language, of in texts.items()},
+    )
 
 
 def _retrieve(
-    task: Task, parts: Model, items: Sequence[Item], examples: Mapping[str, Sequence[Example]], tokenizer: Any, device: str
-) -> dict[str, list[Any]]:
-    """Nearest English text by cosine among the language's own candidates; the first of equals."""
-    texts = {tuple(pieces): None for item in items for pieces in (item.pieces, item.second)}
-    place = {text: i for i, text in enumerate(texts)}
-    vectors = _embed(task, parts, list(texts), tokenizer, device)
-    found, start = {}, 0
-    for language, of_language in examples.items():
-        mine = items[start : start + len(of_language)]
-        start += len(of_language)
-        queries, candidates = (
-            vectors[[place[tuple(side)] for side in sides]] for sides in zip(*((i.pieces, i.second) for i in mine), strict=True)
-        )
-        best = (queries @ candidates.T).argmax(1).tolist()
-        found[language] = [of_language[i].id for i in best]
-    return found
+    task: Task, recipe: Recipe, place: Place, texts: Mapping[str, dict[str, Texts]], scratch: Path
+) -> tuple[Answers, dict[str, Any]]:
+    """Answers of retrieval and mining, and what was chosen for them: the layer, the thresholds."""
+    every = [of.items for split in texts.values() for of in split.values()]
+    network = _network(task, recipe, place, every, ())
+    device, test = place.device, texts["test"]
+    gold: Mapping[str, Sequence[Any]]
+    predicted: Mapping[str, Sequence[Any]]
+    with torch.inference_mode(), _autocast(device):
+        layer = task.layer if task.layer is not None else retrieval.best_layer(network, texts["dev"][ENGLISH], device, scratch)
+        facts: dict[str, Any] = {"layer": layer}
+        if task.kind == "mining":
+            pairs = {language: tuple(texts[split][language] for split in ("test", "test-candidates")) for language in test}
+            tuned = {language: tuple(texts[split][language] for split in ("dev", "dev-candidates")) for language in test}
+            mined = {
+                language: retrieval.mine_language(network, pairs[language], tuned[language], layer, device, scratch)  # type: ignore[arg-type]
+                for language in test
+            }
+            gold = {language: [example.label or () for example in of.examples] for language, of in test.items()}
+            predicted = {language: found for language, (found, _) in mined.items()}
+            facts["thresholds"] = {language: threshold for language, (_, threshold) in mined.items()}
+        elif pools := texts.get("test-candidates"):
+            # a pool that does not depend on the language is named once a language, but is one
+            distinct = {of.identity: of for of in pools.values()}
+            found = retrieval.ranked(network, test, list(distinct.values()), layer, device, scratch)
+            gold, predicted = ({language: sides[side] for language, sides in found.items()} for side in (0, 1))
+        else:
+            gold = {language: [example.id for example in of.examples] for language, of in test.items()}
+            predicted = {language: retrieval.nearest_pairs(network, of, layer, device, scratch) for language, of in test.items()}
+    return Answers(gold, predicted), facts
 
 
-def _embed(task: Task, parts: Model, texts: Sequence[tuple[int, ...]], tokenizer: Any, device: str) -> torch.Tensor:
-    """[len(texts), hidden] unit vectors: mean over content tokens of the layer at the task's relative depth."""
-    config: Any = parts.encoder.config
-    depth = round(task.layer * config.num_hidden_layers)
-    special = torch.tensor(sorted(tokenizer.all_special_ids), device=device)
-    index, vectors = parts.index.to(device), torch.empty(len(texts), config.hidden_size)
-    for batch in features.by_tokens(np.array([len(text) for text in texts]), TOKEN_BUDGET):
-        pieces = features.pad([texts[i] for i in batch], tokenizer.pad_token_id).to(device)
-        mask = (pieces != tokenizer.pad_token_id).long()
-        states = parts.encoder(input_ids=index[pieces], attention_mask=mask, output_hidden_states=True).hidden_states[depth]
-        content = torch.isin(pieces, special, invert=True)
-        vectors[torch.as_tensor(batch)] = functional.normalize(model.pool(states, content, "mean").float(), dim=-1).cpu()
-    return vectors
-
-
-def prediction_table(task: Task, examples: Sequence[Example], predicted: Sequence[Any]) -> tuple[pa.Table, float]:
-    """A language's predictions as a table, and its score in 0-100."""
-    metric = METRICS[task.metric]
-    gold = [example.id if task.kind in {"retrieval", "ranking"} else example.label for example in examples]
-    statistics = np.array(metric.function(gold, predicted), dtype=np.float64)
-    text = pa.list_(pa.string()) if task.kind == "tagging" else pa.string()
+def prediction_table(
+    task: Task, examples: Sequence[Example], gold: Sequence[Any], predicted: Sequence[Any], language: str
+) -> tuple[pa.Table, dict[str, float]]:
+    """A language's predictions as a table, and its score in 0-100 by each of the task's metrics."""
     columns = {
         "example_id": pa.array([example.id for example in examples], pa.string()),
         "cluster_id": pa.array([example.cluster for example in examples], pa.string()),
-        "gold": pa.array(gold, text),
-        "prediction": pa.array(predicted, text),
+        "gold": _column(gold),
+        "prediction": _column(predicted),
     }
-    columns |= {f"s{k}": pa.array(statistics[:, k]) for k in range(statistics.shape[1])}
-    table = pa.table(columns).replace_schema_metadata({"metric": task.metric, "statistics": " ".join(metric.statistics)})
-    return table, float(metric.aggregate(statistics.sum(0).tolist(), len(examples)))
+    scores = {}
+    for name in (task.metric, *task.also):
+        metric = METRICS[name]
+        statistics = np.array(metric.function(gold, predicted, language), dtype=np.float64)
+        scores[name] = float(metric.aggregate(statistics.sum(0).tolist(), len(examples)))
+        prefix = "" if name == task.metric else f"{name}."
+        columns |= {f"{prefix}s{k}": pa.array(statistics[:, k]) for k in range(statistics.shape[1])}
+    names = {"metric": task.metric, "statistics": " ".join(METRICS[task.metric].statistics)}
+    return pa.table(columns).replace_schema_metadata(names), scores
+
+
+def _column(values: Sequence[Any]) -> pa.Array:
+    """Texts, or lists of texts."""
+    return pa.array(values, pa.list_(pa.string()) if values and not isinstance(values[0], str) else pa.string())

@@ -9,10 +9,10 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import raystilts
 from raystilts import model
@@ -21,7 +21,11 @@ from raystilts.model import Root
 from raystilts.stage import SCHEMA, Encoder, Stage
 from raystilts.store import Store
 from raystilts.study import Plan
-from raystilts.task import ENGLISH
+from raystilts.task import ENGLISH, Example, Task
+
+if TYPE_CHECKING:
+    from raystilts.resume import Saving, Tell
+    from raystilts.train import Worker
 
 PACKAGES = ("babel", "datasets", "numpy", "pyarrow", "ray", "safetensors", "tokenizers", "torch", "transformers")
 
@@ -30,7 +34,8 @@ PACKAGES = ("babel", "datasets", "numpy", "pyarrow", "ray", "safetensors", "toke
 class Site:
     """Where and how a plan runs: nothing of it changes a result.
 
-    run: names the driver (host and process). cpus and gpus are per worker.
+    run: names the driver (host and process). cpus and gpus are per worker. checkpoint_minutes, checkpoint_steps: how often the state of
+    a training is written, from which a killed one goes on.
     """
 
     store: Store
@@ -40,6 +45,21 @@ class Site:
     workers: int = 1
     cpus: int = 1
     gpus: float = 0.0
+    checkpoint_minutes: float = 10.0
+    checkpoint_steps: int | None = None
+
+    @property
+    def cache(self) -> Path:
+        """Tokenised data that stages and processes share; may be deleted at any time."""
+        return self.store.root / "cache"
+
+    def saving(self, stage: Stage) -> Saving:
+        """Where and how often the state of a stage is written."""
+        from raystilts.resume import Saving  # noqa: PLC0415  loads torch
+
+        files = self.store.record(stage.parent.key)["files"] if stage.parent else {}
+        parent = files.get(model.WEIGHTS, {}).get("sha256", "")
+        return Saving(self.store, stage.key, self.checkpoint_minutes, self.checkpoint_steps, parent)
 
     @property
     def device(self) -> str:
@@ -52,25 +72,52 @@ class Site:
         return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
 
 
-Fit = Callable[[Stage, Root, Path | None, Path], dict[str, Any]]
-"""(stage, root, parent's checkpoint, folder to write into) -> facts for stage.json."""
+Perform = Callable[[Stage, Plan, Path], dict[str, Any]]
+"""(a training or evaluation, its plan, folder to write into) -> facts for stage.json."""
 
 
-def fit_here(site: Site) -> Fit:
-    """Train in this process."""
-    from raystilts.train import Worker, train  # noqa: PLC0415  loads torch
+def perform_here(site: Site, tell: Tell | None = None) -> Perform:
+    """Train and evaluate in this process. tell: told of every line of the log."""
+    from raystilts.train import Worker  # noqa: PLC0415  loads torch
 
-    return lambda stage, root, checkpoint, folder: train(stage, root, checkpoint, site.data, folder, Worker(device=site.device))
+    def perform(stage: Stage, plan: Plan, folder: Path) -> dict[str, Any]:
+        if stage.phase == "train":
+            return trained(stage, plan, site, folder, Worker(device=site.device), tell)
+        return evaluated(stage, plan, site, folder)
+
+    return perform
 
 
-def execute(key: str, plan: Plan, site: Site, fit: Fit) -> None:
+def trained(stage: Stage, plan: Plan, site: Site, folder: Path, worker: Worker, tell: Tell | None = None) -> dict[str, Any]:
+    """Train a stage; its first worker scores it on English dev, too."""
+    from raystilts import evaluate  # noqa: PLC0415
+    from raystilts.train import train  # noqa: PLC0415
+
+    root, checkpoint = root_of(stage, plan, site), checkpoint_of(stage, site)
+    facts = train(stage, root, checkpoint, site.data, folder, worker, site.cache, site.saving(stage), tell)
+    if worker.rank == 0:
+        facts |= evaluate.dev_scores(stage, evaluate.Place(root, folder, site.data, worker.device, site.cache), facts)
+    return facts
+
+
+def evaluated(stage: Stage, plan: Plan, site: Site, folder: Path, languages: Sequence[str] | None = None) -> dict[str, Any]:
+    """Evaluate a stage in all its languages, or in some."""
+    from raystilts import evaluate  # noqa: PLC0415
+
+    root = root_of(stage, plan, site)
+    known = site.store.record(stage.parent.key)["result"] if stage.parent else {}
+    place = evaluate.Place(root, checkpoint_of(stage, site), site.data, site.device, site.cache)
+    return evaluate.evaluate(stage, place, known, folder, languages) | {"num_parameters": model.num_parameters(root)}
+
+
+def execute(key: str, plan: Plan, site: Site, perform: Perform) -> None:
     """Do a stage whose parent is in the store; afterwards it is in the store."""
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(site.cpus)
     stage, started = plan.stages[key], time.time()
     with site.store.writing(key, site.run) as folder:
-        facts = _perform(stage, plan, site, fit, folder)
+        facts = _initialise(stage, site, folder) if stage.phase == "initialise" else perform(stage, plan, folder)
         record = {
             "schema": SCHEMA,
             "key": key,
@@ -84,6 +131,7 @@ def execute(key: str, plan: Plan, site: Site, fit: Fit) -> None:
             "packages": versions(),
         }
         (folder / "stage.json").write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8")
+    site.store.drop_progress(key)
 
 
 def check_inputs(plan: Plan, site: Site) -> None:
@@ -93,10 +141,24 @@ def check_inputs(plan: Plan, site: Site) -> None:
     """
     from raystilts import data  # noqa: PLC0415
 
-    missing = [stage for key, stage in plan.stages.items() if not site.store.has(key)]
-    for name, task in {(name, stage.task): None for stage in missing if stage.task for name, _ in stage.data}:
-        split, _, language = name.partition("/")
-        data.examples(task, cast("data.Split", split), language, site.data)
+    read: dict[tuple[Task, str, str], list[Example]] = {}
+    searched: dict[tuple[Task, str], tuple[dict[str, list[Example]], dict[str, list[Example]]]] = {}
+    done = site.store.done()
+    for stage in [stage for key, stage in plan.stages.items() if stage.task and key not in done]:
+        for (task, split, language), (_, identity) in zip(stage.reads, stage.data, strict=True):
+            named = cast("data.Split", split.removesuffix("-candidates"))
+            is_pool = named != split
+            if (task, split, identity) not in read:
+                found = (data.candidates if is_pool else data.examples)(task, named, language, site.data)
+                read[task, split, identity] = found if task.headless else []
+            if task.headless:
+                searched.setdefault((task, named), ({}, {}))[is_pool][language] = read[task, split, identity]
+    for (task, _), (queries, pools) in searched.items():
+        if task.kind == "retrieval" and pools:
+            data.answered(task, queries, pools.values())
+        elif pools:
+            for language, asked in queries.items():  # sentences are mined among their own language's candidates
+                data.answered(task, {language: asked}, [pools[language]])
     for encoder in plan.study.encoders:
         if encoder.architecture is None:
             root = root_of_encoder(encoder, site)
@@ -110,33 +172,27 @@ def check_inputs(plan: Plan, site: Site) -> None:
                 ) from error
 
 
-def _perform(stage: Stage, plan: Plan, site: Site, fit: Fit, folder: Path) -> dict[str, Any]:
-    from raystilts import data, evaluate  # noqa: PLC0415
+def _initialise(stage: Stage, site: Site, folder: Path) -> dict[str, Any]:
+    from raystilts import data  # noqa: PLC0415
 
-    if stage.phase == "initialise":
-        assert stage.task is not None  # noqa: S101  for the type checker
-        texts = [example.texts[0] for example in data.examples(stage.task, "train", ENGLISH, site.data)]
-        model.initialise(folder, texts, stage.architecture, stage.seed or 0)
-        return model.describe(Root(str(folder)))
-    root = root_of(stage, plan, site)
-    above = stage.parent
-    checkpoint = site.store.path(above.key) if above and above.phase == "train" else None
-    if stage.phase == "train":
-        facts = fit(stage, root, checkpoint, folder)
-        return facts | {"dev_score": evaluate.dev_score(stage, root, folder, facts["labels"], site.data, site.device)}
-    labels = site.store.record(above.key)["result"].get("labels", []) if above else []
-    return evaluate.evaluate(stage, root, checkpoint, labels, site.data, folder, site.device) | {
-        "num_parameters": model.num_parameters(root)
-    }
+    assert stage.task is not None  # noqa: S101  for the type checker
+    texts = [example.texts[0] for example in data.examples(stage.task, "train", ENGLISH, site.data)]
+    model.initialise(folder, texts, stage.architecture, stage.seed or 0)
+    return model.describe(Root(str(folder)))
 
 
 def root_of(stage: Stage, plan: Plan, site: Site) -> Root:
     """Where the weights at the root of a stage's lineage lie."""
     first = stage.lineage[0]
     if first.phase == "initialise":
-        return Root(str(site.store.path(first.key)))
+        return Root(str(site.store.fetch(first.key)))
     encoder = next(e for e in plan.study.encoders if e.name == plan.encoders[first.key])
     return root_of_encoder(encoder, site)
+
+
+def checkpoint_of(stage: Stage, site: Site) -> Path | None:
+    """The folder of the weights that a stage starts from; None where it starts from its root."""
+    return site.store.fetch(stage.parent.key) if stage.parent and stage.parent.phase == "train" else None
 
 
 def root_of_encoder(encoder: Encoder, site: Site) -> Root:
@@ -151,6 +207,8 @@ def _description(stage: Stage) -> dict[str, Any]:
         "phase": stage.phase,
         "task": stage.task.name if stage.task else None,
         "kind": stage.task.kind if stage.task else None,
+        "parts": [part.name for part in stage.parts],
+        "keep_head": stage.keep_head,
         "data": dict(stage.data),
         "encoder": stage.encoder,
         "architecture": dataclasses.asdict(stage.architecture) if stage.architecture else None,

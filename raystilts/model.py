@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 WEIGHTS = "model.safetensors"
+VOCABULARY = -1  # the width of a head that predicts pieces
 SPECIAL_TOKENS = {"bos": "<s>", "cls": "<s>", "eos": "</s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "sentencepiece.bpe.model")
 
@@ -103,31 +104,27 @@ def load_tokenizer(root: Root) -> Any:
 
 @dataclass
 class Model:
-    """A trainable encoder over the embedding rows `rows`, and its head.
+    """A trainable encoder over the embedding rows `rows`, and its heads.
 
     encoder: a transformers encoder whose embedding matrix has len(rows) rows.
-    head: linear layer [hidden_size, num_labels]; None for ranking and retrieval.
+    heads: one per part of what is trained: a linear layer [hidden_size, width], masked_head, or the identity where there is none.
     rows: [len(rows)] sorted piece ids that the matrix holds; index: [vocab_size] piece id -> row (-1 where absent).
     """
 
     encoder: nn.Module
-    head: nn.Module | None
+    heads: nn.ModuleList
     rows: Tensor
     index: Tensor
     touched: Tensor  # rows that differ from the root's, before this model's own training
 
-    def compact(self, pieces: Tensor) -> Tensor:
-        """Piece ids -> row numbers, any shape."""
-        return self.index[pieces]
-
 
 def build(
-    root: Root, checkpoint: Path | None, pieces: Iterable[int] | None, num_labels: int | None, seed: int | None, *, keep_head: bool
+    root: Root, checkpoint: Path | None, pieces: Iterable[int] | None, widths: Sequence[int], seed: int | None, *, keep_head: bool
 ) -> Model:
-    """The model that a stage works on: the root's weights, the checkpoint's above them, and a head.
+    """The model that a stage works on: the root's weights, the checkpoint's above them, and heads.
 
-    pieces: piece ids that will occur (None: all, without compaction). num_labels: a head with that many outputs (None: no head).
-    seed: of a new head's initial weights; keep_head: take the checkpoint's head instead (evaluation).
+    pieces: piece ids that will occur (None: all, without compaction). widths: of the heads: labels, 0 for no head, or VOCABULARY.
+    seed: of new heads' initial weights; keep_head: take the checkpoint's heads instead (evaluation).
     """
     import torch  # noqa: PLC0415
     from safetensors.torch import load_file  # noqa: PLC0415
@@ -149,20 +146,74 @@ def build(
     body = {name.removeprefix("encoder."): value for name, value in saved.items() if name.startswith("encoder.")}
     if body:
         _load_body(encoder, body, checkpoint)
-    head = None
-    if num_labels is not None:
-        # its weights follow; the global generator stays as it is
-        head = cast("nn.Linear", nn.utils.skip_init(nn.Linear, base.config.hidden_size, num_labels))  # type: ignore[no-untyped-call]
-        if keep_head:
-            head.load_state_dict({name.removeprefix("head."): value for name, value in saved.items() if name.startswith("head.")})
-        else:
-            generator = torch.Generator().manual_seed(seed or 0)
-            with torch.no_grad():
-                head.weight.normal_(0.0, getattr(base.config, "initializer_range", 0.02), generator=generator)
-                head.bias.zero_()
+    heads = nn.ModuleList(_head(root, base.config, width, (seed or 0) + (place << 32)) for place, width in enumerate(widths))
+    if keep_head:
+        wanted = tuple(f"heads.{place}." for place, width in enumerate(widths) if width)
+        kept = {name.removeprefix("heads."): value for name, value in saved.items() if name.startswith(wanted)}
+        try:
+            heads.load_state_dict(kept)
+        except RuntimeError:
+            raise UserError(f"{checkpoint}: its head is not the one that is to be read; delete the folder and run again.") from None
     index = torch.full((len(full),), -1, dtype=torch.long)
     index[rows] = torch.arange(len(rows))
-    return Model(encoder, head, rows, index, touched)
+    return Model(encoder, heads, rows, index, touched)
+
+
+def _head(root: Root, config: Any, width: int, seed: int) -> nn.Module:
+    """A new head; the global generator stays as it is."""
+    import torch  # noqa: PLC0415
+    from torch import nn  # noqa: PLC0415
+
+    if width == 0:
+        return nn.Identity()
+    if width == VOCABULARY:
+        return masked_head(root, config, seed)
+    head = cast("nn.Linear", nn.utils.skip_init(nn.Linear, config.hidden_size, width))  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        head.weight.normal_(0.0, getattr(config, "initializer_range", 0.02), generator=torch.Generator().manual_seed(seed))
+        head.bias.zero_()
+    return head
+
+
+def masked_head(root: Root, config: Any, seed: int) -> nn.Module:
+    """The head of XLM-R's masked language model: dense layer, GELU, layer norm, then the embedding matrix and a bias per piece.
+
+    (states [n, hidden], matrix [vocab, hidden]) -> logits [n, vocab]. Its weights are the root's where the root's file holds them
+    (`lm_head.*`), else they are new, and must be learned first.
+    """
+    import torch  # noqa: PLC0415
+    from torch import nn  # noqa: PLC0415
+
+    class Head(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = nn.utils.skip_init(nn.Linear, config.hidden_size, config.hidden_size)  # type: ignore[no-untyped-call]
+            self.layer_norm = nn.LayerNorm(config.hidden_size, eps=getattr(config, "layer_norm_eps", 1e-5))
+            self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+
+        def forward(self, states: Tensor, matrix: Tensor) -> Tensor:
+            read = self.layer_norm(nn.functional.gelu(self.dense(states)))
+            return nn.functional.linear(read, matrix, self.bias)
+
+    head = Head()
+    with torch.no_grad():
+        head.dense.weight.normal_(0.0, getattr(config, "initializer_range", 0.02), generator=torch.Generator().manual_seed(seed))
+        head.dense.bias.zero_()
+    pretrained = _root_tensors(root, "lm_head.")
+    if pretrained.keys() >= head.state_dict().keys():
+        head.load_state_dict({name: pretrained[name] for name in head.state_dict()})
+    return head
+
+
+def _root_tensors(root: Root, prefix: str) -> dict[str, Tensor]:
+    """The root file's tensors whose names begin so, without the prefix; {} for a file in several parts."""
+    from safetensors import safe_open  # noqa: PLC0415
+
+    path = _transformers().utils.cached_file(root.source, WEIGHTS, revision=root.revision, _raise_exceptions_for_missing_entries=False)
+    if path is None:
+        return {}
+    with safe_open(path, "pt") as file:
+        return {name.removeprefix(prefix): file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
 
 
 def _rows(pieces: Iterable[int], pad: int, vocab_size: int) -> Tensor:
@@ -203,8 +254,7 @@ def save(model: Model, folder: Path, root: Root, checkpoint: Path | None) -> Non
 
     embedding = _embedding_name(model.encoder)
     tensors = {f"encoder.{name}": value for name, value in model.encoder.state_dict().items() if name != embedding}
-    if model.head is not None:
-        tensors |= {f"head.{name}": value for name, value in model.head.state_dict().items()}
+    tensors |= {f"heads.{name}": value for name, value in model.heads.state_dict().items()}
     matrix = model.encoder.get_input_embeddings().weight.detach()  # type: ignore[operator]
     rows, values = model.rows, matrix.cpu()
     if checkpoint and len(model.touched):

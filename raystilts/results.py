@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,30 +20,97 @@ from raystilts.metrics import METRICS
 from raystilts.report import LanguageFacts, Story, verdict_lines, write_report
 from raystilts.stage import fingerprint
 from raystilts.store import Store
-from raystilts.study import NONE, Cell, Plan, Study
+from raystilts.study import NONE, Arm, Cell, Plan, Study, make_plan
 
 PREDICTIONS = "predictions"
+LOOKS = (
+    "Seeds were added where gains were undecided, after looks at {} seeds. Gains are claimed by rules that allow for the looking "
+    "(group-sequential, over the whole family); intervals and p-values are those of a fixed number of seeds and decide nothing here. "
+    "Claims over several languages or encoders need all seeds of the arms that they are about: run with --all-seeds."
+)
 
 
-def write(plan: Plan, store: Store, out: Path, command: str) -> list[str]:
+def write(
+    plan: Plan, store: Store, out: Path, command: str, further: Sequence[str] = (), *, study_file: Path | None = None, live: bool = False
+) -> list[str]:
     """Write the report of what the store holds of a plan into `out`; returns the verdicts as lines for a terminal.
 
-    Raises UserError where nothing has been evaluated yet.
+    further: names of stats.FURTHER, tables that are written beside. study_file: the experiment, shown in the report. live: the report will
+    be made again. Raises UserError where nothing has been evaluated yet.
     """
-    runs, examples = runs_table(plan, store), examples_table(plan, store)
-    found = stats.analyse(runs, examples, analysis_plan(plan))
-    told = story(plan, store, command)
-    write_report(found, told, out)
+    runs, examples, asked = runs_table(plan, store), examples_of(plan, store), analysis_plan(plan)
+    found = stats.analyse(runs, examples, asked)
+    if plan.study.looks:
+        looked = {policy: _looked(runs, examples, replace(asked, collapsed=(policy,)), plan.study) for policy in asked.collapsed}
+        complete = [contrast.name for contrast in asked.contrasts if all(_complete(plan, side) for side in (contrast.plus, contrast.minus))]
+        found = stats.by_looks(found, looked, asked, complete)
+    told = replace(story(plan, store, command), study_file=_text_of(study_file), live=live)
+    beside = {"other_scores": others} if len(others := other_scores(plan, store)) else {}
+    write_report(found, told, out, beside | stats.further_tables(further, found, runs, examples, asked))
     return verdict_lines(found, told)
+
+
+def _text_of(path: Path | None) -> tuple[str, str] | None:
+    return (path.name, path.read_text(encoding="utf-8")) if path else None
+
+
+def other_scores(plan: Plan, store: Store) -> pa.Table:
+    """One row per run, language and further metric of its task (exact match, token accuracy): scores in 0-100, as they are reported."""
+    done = store.done()
+    rows = [
+        {"run_id": run_id(cell), "language": language, "metric": metric, "score": score}
+        for cell in plan.cells
+        if cell.evaluation.key in done
+        for metric, scores in store.record(cell.evaluation.key)["result"].get("also", {}).items()
+        for language, score in scores.items()
+        if language in cell.languages
+    ]
+    text = pa.string()
+    return pa.Table.from_pylist(rows, pa.schema([("run_id", text), ("language", text), ("metric", text), ("score", pa.float64())]))
 
 
 def next_look(plan: Plan, store: Store) -> list[str]:
     """Which contrasts are undecided with the seeds in the store, and how many seeds the next look needs, as sentences.
 
-    Statistics of looks (3, 5, 8, 12 seeds): they keep the family-wise error although seeds are added after looking. To take the next
-    look, add seeds to the study and run it: what is in the store is not run again.
+    Statistics of looks (the study's, or 3, 5, 8, 12 seeds): they keep the family-wise error although seeds are added after looking.
     """
-    return stats.undecided(stats.seed_looks(runs_table(plan, store), examples_table(plan, store), analysis_plan(plan)))
+    return stats.undecided(_looked(runs_table(plan, store), examples_of(plan, store), analysis_plan(plan), plan.study))
+
+
+def _looked(runs: pa.Table, examples: StoredExamples, asked: stats.Plan, study: Study) -> pa.Table:
+    return stats.seed_looks(runs, examples, asked, study.looks) if study.looks else stats.seed_looks(runs, examples, asked)
+
+
+def _arm(side: Mapping[str, Any]) -> Arm:
+    """The arm that a side of a contrast selects."""
+    return str(side["encoder"]), str(side["intermediate"]), str(side["target"])
+
+
+def _complete(plan: Plan, side: Mapping[str, Any]) -> bool:
+    """Whether an arm has all seeds of the study; one that is not trained needs none."""
+    arm = _arm(side)
+    untrained = all(cell.seed is None for cell in plan.cells if (cell.encoder, cell.intermediate, cell.target) == arm)
+    return untrained or plan.num_seeds[arm] == len(plan.study.seeds)
+
+
+def plan_of(study: Study, data_dir: Path | None, encoders_dir: Path | None, store: Store, *, all_seeds: bool = False) -> Plan:
+    """The plan of a study. Where it has looks, with the seeds that the looks so far ask for, or all of them.
+
+    A look is taken when all that was planned up to it is in the store: arms whose gains are undecided then get the seeds of the next.
+    """
+    plan = make_plan(study, data_dir, encoders_dir)
+    if study.looks and all_seeds:
+        return make_plan(study, data_dir, encoders_dir, dict.fromkeys(plan.num_seeds, len(study.seeds)))
+    while study.looks and len(store.finished(plan.stages)) == len(plan.stages):
+        wanted = dict(plan.num_seeds)
+        contrasts = {contrast.name: contrast for contrast in analysis_plan(plan).contrasts}
+        for row in _looked(runs_table(plan, store), examples_of(plan, store), analysis_plan(plan), study).to_pylist():
+            for side in (contrasts[row["contrast"]].plus, contrasts[row["contrast"]].minus):
+                wanted[_arm(side)] = max(wanted[_arm(side)], row["next_seeds"] or 0)
+        if wanted == plan.num_seeds:
+            break
+        plan = make_plan(study, data_dir, encoders_dir, wanted)
+    return plan
 
 
 def run_id(cell: Cell) -> str:
@@ -52,12 +120,12 @@ def run_id(cell: Cell) -> str:
 
 def runs_table(plan: Plan, store: Store) -> pa.Table:
     """One row per run of the study, also for those that are missing from the store (status)."""
-    rows = []
+    rows, done = [], store.done()
     for cell in plan.cells:
-        done = store.has(cell.evaluation.key)
-        record = store.record(cell.evaluation.key)["result"] if done else {}
+        is_done = cell.evaluation.key in done
+        record = store.record(cell.evaluation.key)["result"] if is_done else {}
         above = cell.evaluation.parent
-        trained = store.record(above.key)["result"] if above and store.has(above.key) else {}
+        trained = store.record(above.key)["result"] if above and above.key in done else {}
         rows.append(
             {
                 "run_id": run_id(cell),
@@ -69,7 +137,7 @@ def runs_table(plan: Plan, store: Store) -> pa.Table:
                 "trained_on": _trained_on(cell),
                 "seed": cell.seed,
                 "dev_score": trained.get("dev_score"),
-                "status": "ok" if done else "missing",
+                "status": "ok" if is_done else "missing",
                 "stage": cell.evaluation.key,
             }
         )
@@ -83,21 +151,34 @@ def _trained_on(cell: Cell) -> str | None:
     return trained[-1].task.name if trained and trained[-1].task else None
 
 
-def examples_table(plan: Plan, store: Store) -> pa.Table:
-    """One row per run, language and example: the statistics, and codes of prediction and gold to compare them by."""
-    tables = [table for cell in plan.cells if store.has(cell.evaluation.key) for table in _of_cell(cell, store)]
-    if not tables:
-        raise UserError(f"{store.root}: nothing of study {plan.study.name!r} has been evaluated yet; run it first.")
-    return pa.concat_tables(tables, promote_options="default")
+@dataclass(frozen=True)
+class StoredExamples:
+    """One row per run, language and example: the statistics, and codes of prediction and gold to compare them by.
+
+    They are read from the store a run at a time, each time that they are gone through: a study may hold more of them than memory.
+    """
+
+    plan: Plan
+    store: Store
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        done = self.store.done()
+        for cell in self.plan.cells:
+            if cell.evaluation.key in done:
+                yield pa.concat_tables(_of_cell(cell, self.store), promote_options="default")
+
+
+def examples_of(plan: Plan, store: Store) -> StoredExamples:
+    """The examples of a plan's runs; raises UserError where nothing has been evaluated yet."""
+    store.fetch_all(cell.evaluation.key for cell in plan.cells)
+    if not store.done() & {cell.evaluation.key for cell in plan.cells}:
+        raise UserError(f"{store.address}: nothing of study {plan.study.name!r} has been evaluated yet; run it first.")
+    return StoredExamples(plan, store)
 
 
 def _of_cell(cell: Cell, store: Store) -> Iterator[pa.Table]:
     for language in cell.languages:
-        path = store.path(cell.evaluation.key) / PREDICTIONS / f"{language}.parquet"
-        try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise UserError(f"{path}: cannot be read ({error}); delete the folder {path.parent.parent} and run again.") from error
+        table = pq.read_table(store.fetch(cell.evaluation.key) / PREDICTIONS / f"{language}.parquet")
         constant = {"run_id": run_id(cell), "language": language}
         columns: dict[str, Any] = {
             name: pa.DictionaryArray.from_arrays(pa.array([0] * len(table), pa.int32()), [text]) for name, text in constant.items()
@@ -179,7 +260,8 @@ def story(plan: Plan, store: Store, command: str) -> Story:
     study, level = plan.study, levels(plan)
     everywhere = dict.fromkeys(code for cell in plan.cells for code in cell.languages)
     known = {code: languages.find(code) for code in everywhere}
-    missing = [run_id(cell) for cell in plan.cells if not store.has(cell.evaluation.key)]
+    done = store.done()
+    missing = [run_id(cell) for cell in plan.cells if cell.evaluation.key not in done]
     return Story(
         title=study.name,
         question=study.question,
@@ -194,6 +276,7 @@ def story(plan: Plan, store: Store, command: str) -> Story:
         notes=(
             "Each encoder is one pretrained model: what is said here is said given it, not of pretraining again.",
             "Models are trained and chosen on English only; the last weights of each training are evaluated, and none is left out.",
+            *([LOOKS.format(", ".join(map(str, study.looks)))] if study.looks else []),
         ),
         missing=tuple(missing),
         facts=facts(plan, store),
@@ -207,6 +290,7 @@ def story(plan: Plan, store: Store, command: str) -> Story:
             )
         ),
         complete=not missing,
+        citations=tuple(dict.fromkeys(stage.task.citation for stage in plan.stages.values() if stage.task and stage.task.citation)),
     )
 
 
@@ -219,7 +303,8 @@ def _order(study: Study, code: str, level: dict[str, str]) -> float:
 
 def facts(plan: Plan, store: Store) -> dict[str, str]:
     """Versions and hashes. Where stages were made by different versions, all are named."""
-    records = [store.record(key) for key in plan.stages if store.has(key)]
+    done = store.done()
+    records = [store.record(key) for key in plan.stages if key in done]
     found: dict[str, dict[str, None]] = {}
     for record in records:
         made = {"raystilts": record["code"]["raystilts"], "git revision": record["code"]["git"] or "not in a checkout"}
@@ -234,6 +319,6 @@ def facts(plan: Plan, store: Store) -> dict[str, str]:
         "plan": fingerprint(sorted(plan.stages)),
         "seeds": seeds,
         "stages": f"{len(records)} of {len(plan.stages)} done, {hours:.2f} hours of work in all",
-        "store": str(store.root),
+        "store": str(store.address),
         **texts,
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -38,14 +39,23 @@ class Recipe:
     num_steps: int | None = None  # overrides num_epochs
     batch_size: int = 32  # examples a step, over all workers
     micro_batch_size: int = 16
-    max_length: int = 128  # tokens; longer pairs are truncated, longer word lists are split into windows
+    max_length: int = 128  # tokens; longer pairs are truncated, longer word lists and contexts are split into windows
+    stride: int = 128  # span: tokens from the start of a window of a context to the start of the next
+    max_query_length: int = 64  # span: tokens of a question
+    max_answer_length: int = 30  # span: tokens of an answer
     warmup_ratio: float = 0.1  # share of the steps with a linearly rising rate, before it falls linearly to 0
     weight_decay: float = 0.0  # of matrices; never of embeddings, biases and layer norms
     max_grad_norm: float = 1.0
     dropout: float | None = None  # None: the encoder's own
     pooling: Pooling = "first"  # what a classification head reads: the first token's state or the mean of all
     temperature: float = 0.05  # ranking: cosines are divided by it
+    mask_probability: float = 0.15  # mlm: share of the tokens that are to be predicted
     max_examples: int | None = None  # train on that many examples, the ones with the smallest hash of their id
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """What of a recipe decides how texts become tokens."""
+        return self.max_length, self.stride, self.max_query_length
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,8 @@ class Stage:
     """One unit of work: initialise an encoder, fine-tune on a task, or evaluate a model on a task's languages.
 
     encoder: identity of the encoder at the root (hash of its files, or Hub id and revision); empty below an `initialise` stage.
-    data: (split/language, identity) of everything that is read.
+    data: (split/language, identity) of everything that is read; "2:train/en" is of a mixture's third part, and "test-candidates/sw"
+        is what the test's queries search. keep_head: the parent's head is trained on (SIQA, then COPA), where it is else a new one.
     """
 
     phase: Phase
@@ -95,27 +106,49 @@ class Stage:
     architecture: Architecture | None = None
     encoder: str = ""
     parent: Stage | None = None
+    keep_head: bool = False
 
     @cached_property
     def key(self) -> str:
         """Hexadecimal digest of everything that changes the result."""
-        task = self.task
-        facts: dict[str, object] = {"kind": task.kind, "labels": task.labels, "metric": task.metric} if task else {}
-        if task and task.kind == "retrieval":
-            facts["layer"] = task.layer
         return fingerprint(
             {
                 "schema": SCHEMA,
                 "phase": self.phase,
-                "task": facts,
+                "task": _facts(self.task) if self.task else {},
                 "data": sorted(self.data),
                 "seed": self.seed,
                 "recipe": self.recipe,
                 "architecture": self.architecture,
                 "encoder": self.encoder,
                 "parent": self.parent.key if self.parent else None,
+                **({"keep_head": True} if self.keep_head else {}),
             }
         )
+
+    @property
+    def parts(self) -> tuple[Task, ...]:
+        """What the stage trains on: its task, or the parts of its mixture."""
+        return () if self.task is None else self.task.parts if self.task.kind == "mixture" else (self.task,)
+
+    def identity_of(self, part: int, name: str) -> str:
+        """Identity of the data of a part of the stage: `name` is split/language."""
+        prefix = f"{part}:" if self.task and self.task.kind == "mixture" else ""
+        return dict(self.data)[prefix + name]
+
+    @property
+    def reads(self) -> Iterator[tuple[Task, str, str]]:
+        """(task, split, language) of everything that is read."""
+        for name, _ in self.data:
+            part, _, place = name.rpartition(":")
+            split, _, language = place.partition("/")
+            yield self.parts[int(part or 0)], split, language
+
+    @property
+    def root(self) -> str:
+        """Identity of the encoder that the lineage begins with, and so of its tokenizer."""
+        first = self.lineage[0]
+        return first.encoder or first.key
 
     @property
     def lineage(self) -> tuple[Stage, ...]:
@@ -127,6 +160,18 @@ class Stage:
         """A short name for people: `train kind s2`. Not an identity."""
         parts = [self.phase, self.task.name if self.task else "", "" if self.seed is None else f"s{self.seed}"]
         return " ".join(part for part in parts if part)
+
+
+def _facts(task: Task) -> dict[str, object]:
+    """What of a task changes results, beside its data."""
+    facts: dict[str, object] = {"kind": task.kind, "labels": task.labels, "metric": task.metric}
+    if task.also:
+        facts["also"] = task.also
+    if task.headless:
+        facts["layer"] = task.layer
+    if task.kind == "mixture":
+        facts |= {"parts": [_facts(part) for part in task.parts], "temperature": task.temperature, "cap": task.cap}
+    return facts
 
 
 def fingerprint(value: object) -> str:

@@ -17,6 +17,8 @@ from raystilts.task import ENGLISH, Source, Task
 NONE = "none"
 """The baseline: no intermediate task."""
 
+LEAST_ROOM = 16  # tokens for special ones and a piece of context, beside a question
+
 Role = Literal["pretraining", "intermediate", "target", "evaluation"]
 FACTORS = ("encoder", "intermediate", "target")
 ROLES: tuple[Role, ...] = ("pretraining", "intermediate", "target", "evaluation")
@@ -28,7 +30,8 @@ class Study:
 
     recipes: by task name; "default" for the others. levels: resource level of each language, in this study's own words; empty
     means Joshi's classes, low (0-2) and high (3-5). margin: equivalence margin of the scaling decisions, in points.
-    families: the factors within which the hypotheses over languages are corrected together.
+    families: the factors within which the hypotheses over languages are corrected together. looks: numbers of seeds, such as
+    (3, 5, 8, 12), after which the statistics decide which arms need more: these get the next seeds, the others stop.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Study:
     margin: float = 1.0
     alpha: float = 0.05
     families: tuple[str, ...] = ("target",)
+    looks: tuple[int, ...] = ()  # empty: all seeds of all arms at once
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,11 @@ class Cell:
     languages: tuple[str, ...]
     evaluation: Stage
     intermediate_stage: Stage | None
-    same_data: bool  # both phases train on the same data: a gain is then no evidence for the intermediate task
+    same_data: bool  # both phases train on some of the same data: a gain is then no evidence for the intermediate task
+
+
+Arm = tuple[str, str, str]
+"""(encoder, intermediate, target): the runs that differ in their seed alone."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,7 @@ class Plan:
     encoders: Mapping[str, str]  # stage key -> name of its encoder, for people
     cells: tuple[Cell, ...]
     unshared: Mapping[Role, int]  # stages that a sweep would run in which every cell does all of its own
+    num_seeds: Mapping[Arm, int]  # how many of the study's seeds each arm has
 
     @property
     def children(self) -> dict[str, list[str]]:
@@ -91,18 +100,22 @@ class Plan:
         return ", ".join(parts + ([f"seed {trained}"] if trained is not None and self.roles[key] != "pretraining" else []))
 
 
-def make_plan(study: Study, data_dir: Path | None = None, encoders_dir: Path | None = None) -> Plan:
+def make_plan(
+    study: Study, data_dir: Path | None = None, encoders_dir: Path | None = None, num_seeds: Mapping[Arm, int] | None = None
+) -> Plan:
     """The plan of a study. Reads what identity needs (hashes of local data and encoders), trains nothing.
 
+    num_seeds: how many of the study's seeds an arm gets; others get those of the first look, or all where the study has no looks.
     Raises UserError where the study cannot be planned: unknown names, no languages, missing files.
     """
     intermediates: list[Task | str] = [NONE, *(_task(task) for task in study.intermediates)]
     targets = [_task(task) for task in study.targets]
     _check(study, intermediates, targets)
-    planner = _Planner(study, data_dir, encoders_dir)
+    planner = _Planner(study, data_dir, encoders_dir, num_seeds or {})
     for encoder in study.encoders:
         planner.add_encoder(encoder, intermediates, targets)
-    return Plan(study, planner.stages, planner.roles, planner.names, tuple(planner.cells), {r: planner.asked[r] for r in ROLES})
+    unshared = {role: planner.asked[role] for role in ROLES}
+    return Plan(study, planner.stages, planner.roles, planner.names, tuple(planner.cells), unshared, planner.num_seeds)
 
 
 def _task(task: Task | str) -> Task:
@@ -121,6 +134,9 @@ def _check(study: Study, intermediates: list[Task | str], targets: list[Task]) -
     strange = [level for level in study.levels.values() if level not in study.level_order]
     if strange:
         raise UserError(f"{where}: the level {strange[0]!r} is not in level_order {study.level_order}; name it there.")
+    looks = study.looks
+    if looks and (looks[0] < 2 or list(looks) != sorted(set(looks)) or looks[-1] != len(study.seeds)):
+        raise UserError(f"{where}: looks is {looks}; give increasing numbers of seeds, from 2 on to all {len(study.seeds)} of the study.")
     if not study.families or set(study.families) - set(FACTORS):
         raise UserError(f"{where}: families is {study.families}; choose from {FACTORS}.")
     _check_names(where, study, intermediates, targets)
@@ -138,29 +154,44 @@ def _check_names(where: str, study: Study, intermediates: list[Task | str], targ
         if twice:
             raise UserError(f"{where}: {kind} {twice[0]!r} is named twice; each may stand once.")
     for task in intermediates:
-        if isinstance(task, Task) and task.train is None:
+        if isinstance(task, Task) and not (task.train or task.parts):
             raise UserError(f"{where}: {task.name!r} has no training data and cannot be an intermediate task.")
     for task in targets:
         if task.test is None:
             raise UserError(f"{where}: {task.name!r} has no test data and cannot be a target task.")
+        trained = task.trained_on[-1] if task.trained_on else task
+        if task.labels and trained.labels and set(task.labels) != set(trained.labels):
+            raise UserError(
+                f"{where}: {task.name!r} has the labels {task.labels}, but is trained on {trained.name!r} with {trained.labels}; "
+                f"rename them with `values` of its sources."
+            )
 
 
 class _Planner:
     """Collects stages while the cells of a study are walked; a plan is built once and frozen."""
 
-    def __init__(self, study: Study, data_dir: Path | None, encoders_dir: Path | None) -> None:
+    def __init__(self, study: Study, data_dir: Path | None, encoders_dir: Path | None, num_seeds: Mapping[Arm, int]) -> None:
         self.study, self.data_dir, self.encoders_dir = study, data_dir, encoders_dir
+        self.num_seeds = dict(num_seeds)
         self.stages: dict[str, Stage] = {}
         self.roles: dict[str, Role] = {}
         self.names: dict[str, str] = {}
         self.cells: list[Cell] = []
         self.asked: Counter[Role] = Counter()
         self.identities: dict[tuple[Source, str], str] = {}
+        self.read: dict[Task, frozenset[str]] = {}
 
     def identity(self, source: Source, language: str) -> str:
         if (source, language) not in self.identities:
             self.identities[source, language] = data.identity(source, language, self.data_dir)
         return self.identities[source, language]
+
+    def origins(self, task: Task) -> frozenset[str]:
+        """What a training reads, for telling whether two trainings read the same."""
+        if task not in self.read:
+            sources = [part.train for part in task.parts or (task,) if part.train]
+            self.read[task] = frozenset[str]().union(*(data.origins(source, self.data_dir) for source in sources))
+        return self.read[task]
 
     def keep(self, stage: Stage, role: Role, encoder: Encoder) -> Stage:
         self.asked[role] += 1
@@ -170,8 +201,10 @@ class _Planner:
 
     def add_encoder(self, encoder: Encoder, intermediates: list[Task | str], targets: list[Task]) -> None:
         for intermediate, target in product(intermediates, targets):
-            untrained = not (_trains(target) or isinstance(intermediate, Task))
-            for seed in (None,) if untrained else self.study.seeds:
+            untrained = not (_training_tasks(target) or isinstance(intermediate, Task))
+            arm = (encoder.name, intermediate if isinstance(intermediate, str) else intermediate.name, target.name)
+            number = self.num_seeds.setdefault(arm, self.study.looks[0] if self.study.looks else len(self.study.seeds))
+            for seed in (None,) if untrained else self.study.seeds[:number]:
                 self.add_cell(encoder, intermediate, target, seed)
 
     def add_cell(self, encoder: Encoder, intermediate: Task | str, target: Task, seed: int | None) -> None:
@@ -180,21 +213,41 @@ class _Planner:
         if isinstance(intermediate, Task):
             model = middle = self.keep(self.training(intermediate, seed, model, root), "intermediate", encoder)
         same_data = False
-        if _trains(target):
-            trained = self.training(_training_task(target), seed, model, root)
-            same_data = middle is not None and set(middle.data) == set(trained.data)
+        for place, task in enumerate(_training_tasks(target)):
+            # what is trained in several steps for one target goes on with its head, where the kinds are one
+            goes_on = place > 0 and model is not None and model.task is not None and model.task.kind == task.kind
+            trained = self.training(task, seed, model, root, keep_head=goes_on)
+            same_data = same_data or (isinstance(intermediate, Task) and bool(self.origins(intermediate) & self.origins(task)))
             model = self.keep(trained, "target", encoder)
         languages = self.languages(target)
-        assert target.test is not None  # noqa: S101  checked by _check; for the type checker
-        read = tuple((f"test/{language}", self.identity(target.test, language)) for language in languages)
+        read = self.test_data(target, languages)
         evaluation = Stage("evaluate", target, read, encoder="" if model else root, recipe=self.scoring(target), parent=model)
         evaluation = self.keep(evaluation, "evaluation", encoder)
         name = intermediate if isinstance(intermediate, str) else intermediate.name
         self.cells.append(Cell(encoder.name, name, target.name, seed, languages, evaluation, middle, same_data))
 
+    def test_data(self, target: Task, languages: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+        """Names and identities of what an evaluation reads."""
+        assert target.test is not None  # noqa: S101  checked by _check; for the type checker
+        read = self.searched("test", target.test, languages)
+        if target.kind == "mining" and target.dev:
+            read += self.searched("dev", target.dev, languages)
+        if target.kind == "retrieval" and target.layer is None:
+            if target.dev is None:
+                raise UserError(f"task {target.name!r} has no dev data to choose its layer on; set `dev` or `layer`.")
+            read += self.searched("dev", target.dev, (ENGLISH,))
+        return tuple(read)
+
+    def searched(self, split: str, source: Source, languages: tuple[str, ...]) -> list[tuple[str, str]]:
+        """Names and identities of a split in some languages, and of what its queries search."""
+        read = [(f"{split}/{language}", self.identity(source, language)) for language in languages]
+        if source.candidates:
+            read += [(f"{split}-candidates/{language}", self.identity(source.candidates, language)) for language in languages]
+        return read
+
     def scoring(self, target: Task) -> Recipe | None:
         """How a target that is not trained is read: only the length counts."""
-        return None if _trains(target) else Recipe(max_length=self.recipe(target).max_length)
+        return None if _training_tasks(target) else Recipe(max_length=self.recipe(target).max_length)
 
     def pretrained(self, encoder: Encoder) -> tuple[Stage | None, str]:
         root, stage = "", None
@@ -213,14 +266,24 @@ class _Planner:
             stage = self.keep(self.training(task, encoder.pretraining_seed, stage, root, recipe), "pretraining", encoder)
         return stage, root
 
-    def training(self, task: Task, seed: int | None, parent: Stage | None, root: str, recipe: Recipe | None = None) -> Stage:
-        if task.train is None:
-            raise UserError(f"task {task.name!r} has no training data; set `train` or `trained_on`.")
-        read = [("train/en", self.identity(task.train, ENGLISH))]
-        if task.dev:
-            read.append(("dev/en", self.identity(task.dev, ENGLISH)))
+    def training(
+        self, task: Task, seed: int | None, parent: Stage | None, root: str, recipe: Recipe | None = None, keep_head: bool = False
+    ) -> Stage:
+        read = []
+        for place, part in enumerate(task.parts or (task,)):
+            if part.train is None:
+                raise UserError(f"task {part.name!r} has no training data; set `train` or `trained_on`.")
+            prefix = f"{place}:" if task.parts else ""
+            read.append((f"{prefix}train/{ENGLISH}", self.identity(part.train, ENGLISH)))
+            if part.dev:
+                read.append((f"{prefix}dev/{ENGLISH}", self.identity(part.dev, ENGLISH)))
         chosen = recipe or self.recipe(task)
-        return Stage("train", task, tuple(read), seed, chosen, encoder="" if parent else root, parent=parent)
+        if chosen.max_length < chosen.max_query_length + LEAST_ROOM and any(part.kind == "span" for part in task.parts or (task,)):
+            raise UserError(
+                f"study {self.study.name!r}: the recipe of {task.name!r} has max_length {chosen.max_length} and max_query_length "
+                f"{chosen.max_query_length}, which leaves no room for a context; the first must be larger by at least {LEAST_ROOM}."
+            )
+        return Stage("train", task, tuple(read), seed, chosen, encoder="" if parent else root, parent=parent, keep_head=keep_head)
 
     def recipe(self, task: Task) -> Recipe:
         recipes = self.study.recipes
@@ -234,9 +297,7 @@ class _Planner:
         return found
 
 
-def _trains(target: Task) -> bool:
-    return target.train is not None or bool(target.trained_on)
-
-
-def _training_task(target: Task) -> Task:
-    return tasks.find(target.trained_on) if target.trained_on else replace(target, test=None, languages=(ENGLISH,))
+def _training_tasks(target: Task) -> tuple[Task, ...]:
+    """What a target is trained on, one after the other: nothing, its own training data, or other tasks."""
+    own = (replace(target, test=None, languages=(ENGLISH,)),) if target.train else ()
+    return target.trained_on or own

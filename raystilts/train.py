@@ -8,26 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
+import itertools
 import math
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 import transformers
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from raystilts import data, features, model
-from raystilts.features import Item
+from raystilts import data, features, model, resume
+from raystilts.errors import UserError
+from raystilts.features import Item, Items
+from raystilts.kinds import KINDS, Functions
 from raystilts.model import Model, Root
+from raystilts.network import Network
+from raystilts.resume import Saving, Tell, write_line
 from raystilts.stage import Recipe, Stage
 from raystilts.task import ENGLISH, Task
 
@@ -43,146 +47,175 @@ class Worker:
     device: str = "cpu"
 
 
-class Network(nn.Module):
-    """Encoder and head as one module, which DDP can wrap: a batch -> the sum of its losses."""
+@dataclass(frozen=True)
+class Part:
+    """What is trained with one head: a task, the labels of the head's outputs, and the items."""
 
-    def __init__(self, parts: Model, task: Task, recipe: Recipe, special: Sequence[int]) -> None:
-        super().__init__()
-        self.encoder, self.head, self.kind, self.recipe = parts.encoder, parts.head, task.kind, recipe
-        self.index: Tensor
-        self.special: Tensor
-        self.register_buffer("index", parts.index, persistent=False)
-        self.register_buffer("special", torch.tensor(sorted(special)), persistent=False)
+    task: Task
+    labels: tuple[str, ...]
+    num_examples: int
+    items: Items
 
-    def states(self, pieces: Tensor, pad: int) -> Tensor:
-        """[batch, length] ids -> [batch, length, hidden] last states."""
-        states: Tensor = self.encoder(input_ids=self.index[pieces], attention_mask=(pieces != pad).long()).last_hidden_state
-        return states
-
-    def forward(self, pieces: Tensor, second: Tensor, labels: Tensor, pad: int) -> Tensor:
-        """Sum of the losses; labels is [batch] (classification) or [batch, length] with -100 where there is none (tagging)."""
-        states = self.states(pieces, pad)
-        if self.kind == "ranking":
-            return self.ranking_loss(self.content(states, pieces), self.content(self.states(second, pad), second))
-        assert self.head is not None  # noqa: S101  for the type checker: only ranking has none
-        read = states if self.kind == "tagging" else model.pool(states, pieces != pad, self.recipe.pooling)
-        logits = self.head(self.dropout(read)).float()
-        return functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=features.IGNORED, reduction="sum")
-
-    def dropout(self, states: Tensor) -> Tensor:
-        """The encoder's own hidden dropout, before the head."""
-        own: Any = self.encoder.config
-        rate = own.hidden_dropout_prob if self.recipe.dropout is None else self.recipe.dropout
-        return functional.dropout(states, rate, self.training)
-
-    def content(self, states: Tensor, pieces: Tensor) -> Tensor:
-        """Unit vectors: the mean over content tokens."""
-        return functional.normalize(model.pool(states, torch.isin(pieces, self.special, invert=True), "mean").float(), dim=-1)
-
-    def ranking_loss(self, source: Tensor, english: Tensor) -> Tensor:
-        """In-batch translation ranking in both directions (Guo et al. 2018; Feng et al. 2022), summed over the batch."""
-        scores = source @ english.T / self.recipe.temperature
-        target = torch.arange(len(scores), device=scores.device)
-        both = [functional.cross_entropy(side, target, reduction="sum") for side in (scores, scores.T)]
-        return (both[0] + both[1]) / 2
+    @property
+    def functions(self) -> Functions:
+        """How its kind is trained."""
+        return KINDS[self.task.kind]
 
 
-def train(stage: Stage, root: Root, checkpoint: Path | None, data_dir: Path | None, folder: Path, worker: Worker) -> dict[str, Any]:
+@data.english_only()
+def train(
+    stage: Stage,
+    root: Root,
+    checkpoint: Path | None,
+    data_dir: Path | None,
+    folder: Path,
+    worker: Worker,
+    cache: Path | None = None,
+    saving: Saving | None = None,
+    tell: Tell | None = None,
+    until: int | None = None,
+) -> dict[str, Any]:
     """Train a stage and write its checkpoint and log into `folder` (rank 0 does; the others help). Returns what stage.json says of it.
 
-    Raises RuntimeError where the loss stops being finite.
+    cache: where tokenised data is left for other stages and processes. saving: where the state is that a killed training left, and is kept
+    for the next one (None: nowhere); it changes no result. tell: told of the log's lines as they are written. until:
+    the step to stop at, in the middle of the schedule. Raises RuntimeError where the loss stops being finite.
     """
     task, recipe, seed = stage.task, stage.recipe, stage.seed or 0
     assert task is not None  # noqa: S101  training stages have both; for the type checker
     assert recipe is not None  # noqa: S101
     tokenizer = model.load_tokenizer(root)
-    # seeds and arms that train on the same data read and tokenise it once per process
-    read = ("train", dict(stage.data)[f"train/{ENGLISH}"], task.kind, task.labels, recipe.max_examples)
-    labels: tuple[str, ...] = features.cached(("labels", *read), lambda: data.labels(task, data_dir))
-    examples = features.cached(read, lambda: data.subset(data.examples(task, "train", ENGLISH, data_dir), recipe.max_examples))
-    encoded = (*read, root, recipe.max_length)
-    items = features.cached(encoded, lambda: features.encode(task, labels, examples, tokenizer, recipe.max_length))
-    pieces = features.cached(("pieces", *encoded), lambda: features.pieces_of(items))
-    num_labels = None if task.kind == "ranking" else len(labels)
-    parts = model.build(root, checkpoint, pieces, num_labels, seed, keep_head=False)
+    parts = [read_part(stage, place, root, data_dir, cache) for place in range(len(stage.parts))]
+    # masked words are predicted among all pieces
+    compact = all(part.task.kind != "mlm" for part in parts)
+    pieces = np.unique(np.concatenate([part.items.vocabulary for part in parts])) if compact else None
+    widths = [part.functions.num_outputs(part.labels) for part in parts]
+    built = model.build(root, checkpoint, pieces, widths, seed, keep_head=stage.keep_head)
     log = open(folder / LOG, "w", encoding="utf-8") if worker.rank == 0 else None  # noqa: SIM115, PTH123  closed by the with below
     with log or contextlib.nullcontext(), torch.random.fork_rng(devices=[]):
-        write_line(log, {"event": "start", "workers": hosts(worker), "items": len(items), "embedding_rows": len(parts.rows)})
-        facts = fit(parts, task, recipe, seed, items, tokenizer, worker, log)
+        facts = fit(built, task, parts, recipe, seed, tokenizer, worker, log, saving, tell, until)
     if worker.rank == 0:
-        parts.encoder.to("cpu")
-        model.save(parts, folder, root, checkpoint)
+        built.encoder.to("cpu")
+        model.save(built, folder, root, checkpoint)
     return facts | {
-        "num_examples": len(examples),
-        "labels": list(labels),
+        "num_examples": sum(part.num_examples for part in parts),
+        "labels": [list(part.labels) for part in parts],
         "world_size": worker.world_size,
         "device": worker.device,
-        "embedding_rows": len(parts.rows),
+        "embedding_rows": len(built.rows),
     }
 
 
+def read_part(stage: Stage, place: int, root: Root, data_dir: Path | None, cache: Path | None) -> Part:
+    """A part's items. Seeds, arms and processes that train on the same data tokenise it once."""
+    task, recipe = stage.parts[place], stage.recipe
+    assert recipe is not None  # noqa: S101  for the type checker
+    read = ("train", stage.identity_of(place, f"train/{ENGLISH}"), task.kind, task.labels, recipe.max_examples)
+    labels: tuple[str, ...] = features.cached(("labels", *read), lambda: data.labels(task, data_dir))
+
+    def encoded() -> Iterator[Item]:
+        examples = data.subset(data.examples(task, "train", ENGLISH, data_dir), recipe.max_examples)
+        return KINDS[task.kind].encode(examples, labels, model.load_tokenizer(root), recipe)
+
+    items = features.tokenised(cache, (*read, labels, stage.root, recipe.lengths), encoded)
+    if not len(items):
+        raise UserError(f"{task.name}: the training data holds nothing to learn from.")
+    return Part(task, labels, int(items.batch.column("example").to_numpy().max()) + 1, items)
+
+
 def fit(
-    parts: Model, task: Task, recipe: Recipe, seed: int, items: Sequence[Item], tokenizer: Any, worker: Worker, log: Any
+    built: Model,
+    task: Task,
+    parts: Sequence[Part],
+    recipe: Recipe,
+    seed: int,
+    tokenizer: Any,
+    worker: Worker,
+    log: Any,
+    saving: Saving | None = None,
+    tell: Tell | None = None,
+    until: int | None = None,
 ) -> dict[str, Any]:
-    """The training loop. Changes `parts` in place."""
+    """The training loop. Changes `built` in place."""
     device = torch.device(worker.device)
-    set_dropout(parts.encoder, recipe.dropout)
-    network = Network(parts, task, recipe, tokenizer.all_special_ids).to(device).train()
-    wrapped = DistributedDataParallel(network, broadcast_buffers=False) if worker.world_size > 1 else network
-    total = features.num_steps(len(items), recipe)
-    optimizer = make_optimizer(parts, recipe, device)
-    scheduler = transformers.get_linear_schedule_with_warmup(optimizer, math.ceil(total * recipe.warmup_ratio), total)
+    set_dropout(built.encoder, recipe.dropout)
+    network = Network(built, recipe, tokenizer, [part.functions.loss for part in parts]).to(device).train()
+    optimizer = make_optimizer(built, recipe, device)
+    before = resume.restore(saving, network, optimizer, worker.world_size)
+    num_items = sum(len(part.items) for part in parts)
+    resume.begin(log, before, {"workers": hosts(worker), "items": num_items, "embedding_rows": len(built.rows)}, tell)
+    # with several heads, a batch leaves all but one of them without a gradient
+    wrapped = network
+    if worker.world_size > 1:
+        wrapped = DistributedDataParallel(network, broadcast_buffers=False, find_unused_parameters=len(parts) > 1)  # type: ignore[assignment]
+    sizes = [part.items.lengths for part in parts]
+    total = features.num_steps(num_items, recipe)
+    scheduler = transformers.get_linear_schedule_with_warmup(
+        optimizer, math.ceil(total * recipe.warmup_ratio), total, last_epoch=before.step - 1
+    )
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    # in-batch negatives are the batch: ranking is never cut
-    micro_size = recipe.batch_size if task.kind == "ranking" else recipe.micro_batch_size
-    started, losses = time.monotonic(), []
-    for step, batch in enumerate(features.batches(features.lengths(items), recipe, seed)):
-        micros = [batch[i : i + micro_size] for i in range(0, len(batch), micro_size)]
-        scale = 1 / sum(count(task, items[i]) for i in batch)
-        mine = list(range(worker.rank, len(micros), worker.world_size))
-        # every rank takes part in the gradient exchange: one without a micro-batch of its own computes another's with weight 0
-        turns = [(n, scale) for n in mine] + [(0, 0.0)] * (-(-len(micros) // worker.world_size) - len(mine))
+
+    def loss_of(step: int, place: int, batch: np.ndarray) -> torch.Tensor:
+        """The loss of a global batch; its gradient is added to the parameters'."""
+        turns = dealt(parts[place], batch, recipe, worker)
         loss = torch.zeros((), device=device)
-        for place, (n, weight) in enumerate(turns):
+        for turn, (n, micro, weight) in enumerate(turns):
             torch.manual_seed(mixed(seed, step, n))
-            last = place == len(turns) - 1
+            last = turn == len(turns) - 1
             with contextlib.nullcontext() if last or wrapped is network else wrapped.no_sync():  # type: ignore[operator]
+                collated = parts[place].functions.collate(micro, tokenizer.pad_token_id, recipe, len(built.index))
                 with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                    part = wrapped(**collate(task, [items[i] for i in micros[n]], tokenizer.pad_token_id, device)) * weight
-                (part * worker.world_size).backward()  # DDP averages over workers; the loss is a sum over them
-            loss += part.detach()
+                    share = wrapped(place, {name: value.to(device) for name, value in collated.items()}) * weight
+                (share * worker.world_size).backward()  # DDP averages over workers; the loss is a sum over them
+            loss += share.detach()
         if worker.world_size > 1:
             dist.all_reduce(loss)
-        nn.utils.clip_grad_norm_(network.parameters(), recipe.max_grad_norm)
-        optimizer.step()
-        write_line(log, {"step": step + 1, "loss": (value := loss.item()), "learning_rate": scheduler.get_last_lr()[0]})
-        scheduler.step()
-        optimizer.zero_grad()
-        if not math.isfinite(value):
-            raise RuntimeError(f"the loss is {value} at step {step + 1} of {total}: lower the learning rate")
-        losses.append(value)
+        return loss
+
+    started, value = time.monotonic() - before.seconds, math.nan
+    drawn = enumerate(features.mixed_batches(sizes, weights(task, parts), recipe, seed))
+    with resume.Saver(saving, network, optimizer, worker.world_size, log, before) as saver:
+        for step, (place, batch) in itertools.islice(drawn, before.step, until):
+            if worker.world_size > 1 and step == before.step > 0:
+                # after its first backward pass DDP groups parameters, and so orders the sums over workers, in another way
+                loss_of(step, place, batch)
+                optimizer.zero_grad()
+            loss = loss_of(step, place, batch)
+            nn.utils.clip_grad_norm_(network.parameters(), recipe.max_grad_norm)
+            optimizer.step()
+            facts = {"step": step + 1, "loss": (value := loss.item()), "learning_rate": scheduler.get_last_lr()[0]}
+            write_line(log, facts | ({"task": parts[place].task.name} if len(parts) > 1 else {}), tell)
+            scheduler.step()
+            optimizer.zero_grad()
+            if not math.isfinite(value):
+                raise RuntimeError(f"the loss is {value} at step {step + 1} of {total}: lower the learning rate")
+            if step + 1 < total:
+                saver.after(step + 1, time.monotonic() - started)
     network.eval()
     seconds = time.monotonic() - started
-    rate = len(losses) * recipe.batch_size / seconds
-    return {"num_steps": total, "final_loss": losses[-1], "seconds_training": seconds, "bf16": bf16, "examples_per_second": rate}
+    rate = total * recipe.batch_size / seconds
+    facts = {"num_steps": total, "final_loss": value, "seconds_training": seconds, "bf16": bf16, "examples_per_second": rate}
+    return facts | ({"resumed_at": list(before.resumed_at)} if before.resumed_at else {})
 
 
-def collate(task: Task, items: Sequence[Item], padding: int, device: torch.device) -> dict[str, Any]:
-    """The keyword arguments of a Network for some items."""
-    pieces = features.pad([item.pieces for item in items], padding)
-    second, labels = pieces[:0], torch.tensor([item.label for item in items])
-    if task.kind == "ranking":
-        second = features.pad([item.second for item in items], padding)
-    if task.kind == "tagging":
-        labels = torch.full_like(pieces, features.IGNORED)
-        for row, item in enumerate(items):
-            labels[row, item.words] = torch.tensor(item.tags)
-    return {"pieces": pieces.to(device), "second": second.to(device), "labels": labels.to(device), "pad": padding}
+def dealt(part: Part, batch: np.ndarray, recipe: Recipe, worker: Worker) -> list[tuple[int, list[Item], float]]:
+    """The micro-batches of a global batch that a worker computes: position, items, and the weight of their losses."""
+    items = [part.items[i] for i in batch]
+    # in-batch negatives are the batch: ranking is never cut
+    size = len(items) if part.task.kind == "ranking" else recipe.micro_batch_size
+    micros = [items[i : i + size] for i in range(0, len(items), size)]
+    scale = 1 / sum(part.functions.count(item, recipe) for item in items)
+    mine = [(n, micros[n], scale) for n in range(worker.rank, len(micros), worker.world_size)]
+    # every rank takes part in the gradient exchange: one without a micro-batch of its own computes another's with weight 0
+    return mine + [(0, micros[0], 0.0)] * (-(-len(micros) // worker.world_size) - len(mine))
 
 
-def count(task: Task, item: Item) -> int:
-    """How many losses an item adds to the sum."""
-    return len(item.words) if task.kind == "tagging" else 1
+def weights(task: Task, parts: Sequence[Part]) -> list[float]:
+    """How often each part is drawn: min(examples, cap)^(1 / temperature) (Phang et al. 2020; Raffel et al. 2020), not normalised.
+
+    temperature 1: in proportion to size; the larger, the more evenly.
+    """
+    return [float(min(part.num_examples, task.cap or part.num_examples)) ** (1 / task.temperature) for part in parts]
 
 
 def make_optimizer(parts: Model, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
@@ -193,9 +226,11 @@ def make_optimizer(parts: Model, recipe: Recipe, device: torch.device) -> torch.
     for parameter in parts.encoder.parameters():
         (decayed if parameter.ndim > 1 and parameter is not matrix else plain).append(parameter)
     groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    if parts.head is not None:
+    if heads := list(parts.heads.parameters()):
         head_rate = recipe.learning_rate if recipe.head_learning_rate is None else recipe.head_learning_rate
-        groups.append({"params": list(parts.head.parameters()), "weight_decay": 0.0, "lr": head_rate})
+        groups.append({"params": heads, "weight_decay": 0.0, "lr": head_rate})
+    for group in groups:
+        group["initial_lr"] = group.setdefault("lr", recipe.learning_rate)  # what a scheduler that goes on wants to be told
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=device.type in {"cpu", "cuda"})
 
 
@@ -219,9 +254,3 @@ def hosts(worker: Worker) -> list[dict[str, Any]]:
     if worker.world_size > 1:
         dist.all_gather_object(found, mine)
     return found
-
-
-def write_line(log: Any, facts: dict[str, Any]) -> None:
-    """One line of the log, where there is one (rank 0)."""
-    if log:
-        log.write(json.dumps(facts, sort_keys=True) + "\n")

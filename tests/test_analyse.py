@@ -76,7 +76,9 @@ def test_the_command_writes_what_the_module_finds(
         assert (tmp_path / "out" / f"{name}.csv").is_file()
         assert (tmp_path / "out" / f"{name}.parquet").is_file()
     assert (tmp_path / "out" / "report.html").stat().st_size > 1000
-    assert (tmp_path / "out" / "report.md").is_file()
+    told = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "the other side of each contrast" in told
+    assert "sha256 of examples.parquet" in told
     gains = rows_of(tmp_path / "out" / "gains.csv")
     assert set(gains[0]) >= GAINS
     seeds = pa.array(range(tables[0].num_rows), pa.int64())
@@ -87,6 +89,32 @@ def test_the_command_writes_what_the_module_finds(
     assert {row["estimand"] for row in pooled} == {"fixed_languages", "languages_as_sample", "new_language"}
     assert {row["group"] for row in pooled} == {"all", "low", "high"}
     assert {row["group"]: row["n_languages"] for row in pooled} == {"all": "5", "low": "3", "high": "2"}
+
+
+def test_further_tables_are_written_where_they_are_asked_for(
+    tables: tuple[pa.Table, pa.Table], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--further writes what other practices would have claimed, the honest choice and the ledger, in both formats; without examples it is
+    refused in one sentence.
+    """
+    plan = write(tmp_path, *tables)
+    command = ["analyse", str(tmp_path / "tables"), "--plan", str(plan), "--further", "practices", "selection", "ledger", "--out"]
+    assert main([*command, str(tmp_path / "out")]) == 0
+    practices = rows_of(tmp_path / "out" / "practices.csv")
+    assert {row["method"] for row in practices} >= {"two_way", "best_runs_difference", "crossed_bca"}
+    assert {row["verdict"] for row in rows_of(tmp_path / "out" / "ledger.csv")} <= {
+        "not tested",
+        "cannot tell",
+        "supported",
+        "contradicted",
+    }
+    assert (tmp_path / "out" / "selection.parquet").is_file()
+    (tmp_path / "tables" / "examples.parquet").unlink()
+    runs = tables[0].append_column("language", pa.array(["deu"] * len(tables[0]))).append_column("score", pa.array([50.0] * len(tables[0])))
+    pq.write_table(runs, tmp_path / "tables" / "runs.parquet")
+    capsys.readouterr()
+    assert main([*command, str(tmp_path / "none")]) == 2
+    assert "need examples.parquet" in capsys.readouterr().err
 
 
 def test_scores_alone_are_analysed_for_exactly_these_test_sets(tables: tuple[pa.Table, pa.Table], tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_tasks_lists_and_shows(shared_data: Path, capsys: pytest.CaptureFixture[
     assert "did you mean 'xnli'" in fails(capsys, "tasks", "xnl")
 
 
-@pytest.mark.parametrize("verb", ["tasks", "plan", "run", "status", "report"])
+@pytest.mark.parametrize("verb", ["tasks", "data", "plan", "run", "tune", "status", "report", "export", "analyse"])
 def test_every_verb_s_help_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     """--help ends with an example of the verb."""
     with pytest.raises(SystemExit) as stop:

@@ -13,13 +13,32 @@ from seqeval.metrics import f1_score
 from sklearn.metrics import accuracy_score
 
 from raystilts import data, evaluate, features, model
+from raystilts.evaluate import Place
 from raystilts.model import Root
 from raystilts.stage import Architecture, Recipe, Stage
+from raystilts.task import Example, Source
 from raystilts.tasks import cldr
 from raystilts.train import Worker, train
+from raystilts.workers import merged
 
 LANGUAGES = ("sw", "zh", "wo")
 RECIPE = Recipe(learning_rate=3e-3, num_steps=30, batch_size=16, max_length=24, pooling="mean")
+
+
+def test_shares_of_the_languages_make_the_whole(root: Root, tmp_path: Path) -> None:
+    """Languages that are evaluated on several workers have the tables, scores and counts that they have together."""
+    (tmp_path / "whole").mkdir()
+    facts, tables = evaluated(cldr.LIST, root, tmp_path / "whole")
+    read = tuple((f"test/{language}", language) for language in LANGUAGES)
+    parent = Stage("train", cldr.LIST, (("train/en", "x"),), seed=1, recipe=RECIPE, encoder="e")
+    stage, place = Stage("evaluate", cldr.LIST, read, parent=parent), Place(root, tmp_path / "whole" / "model", None, "cpu")
+    out = tmp_path / "shares"
+    out.mkdir()
+    shares = [evaluate.evaluate(stage, place, {"labels": [cldr.TAGS]}, out, share) for share in (LANGUAGES[::2], LANGUAGES[1::2])]
+    assert set(shares[0]["scores"]) == set(LANGUAGES[::2])
+    assert merged(shares) == facts
+    for language in LANGUAGES:
+        assert (out / evaluate.PREDICTIONS / f"{language}.parquet").read_bytes() == (tables / f"{language}.parquet").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +53,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Root:
 def evaluated(task: object, root: Root, folder: Path) -> tuple[dict[str, object], Path]:
     """Train a task where it is trained, evaluate it in three languages; what evaluate returns, and the folder."""
     read = tuple((f"test/{language}", language) for language in LANGUAGES)
-    parent, checkpoint, labels = None, None, ()
+    parent, checkpoint, trained = None, None, {}
     if task.train:
         parent = Stage("train", task, (("train/en", "x"),), seed=1, recipe=RECIPE, encoder="e")
         checkpoint = folder / "model"
         checkpoint.mkdir()
-        labels = train(parent, root, None, None, checkpoint, Worker())["labels"]
+        trained = train(parent, root, None, None, checkpoint, Worker())
     stage = Stage("evaluate", task, read, recipe=None if parent else RECIPE, parent=parent)
     out = folder / "out"
     out.mkdir()
-    return evaluate.evaluate(stage, root, checkpoint, labels, None, out, "cpu"), out / evaluate.PREDICTIONS
+    return evaluate.evaluate(stage, Place(root, checkpoint, None, "cpu"), trained, out), out / evaluate.PREDICTIONS
 
 
 @pytest.mark.parametrize("task", [cldr.KIND, cldr.LIST, cldr.NAME], ids=lambda task: task.name)
@@ -70,15 +89,17 @@ def test_scores_equal_independent_scorers(task, root: Root, tmp_path: Path) -> N
 
 def test_long_word_lists_are_read_in_windows(root: Root, tmp_path: Path) -> None:
     """With windows of a few pieces every word still gets a tag (none is an empty text)."""
-    task = replace(cldr.LIST)
-    parts = model.build(root, None, None, len(cldr.TAGS), 1, keep_head=False)
-    parent = Stage("train", task, (("train/en", "x"),), seed=1, recipe=replace(RECIPE, max_length=8, num_steps=1), encoder="e")
+    recipe = replace(RECIPE, max_length=8)
     checkpoint = tmp_path / "model"
     checkpoint.mkdir()
-    model.save(parts, checkpoint, root, None)
-    examples = {"sw": cldr.lists("sw", "test")[:20]}
-    found = evaluate.predict(task, parent.recipe, root, checkpoint, cldr.TAGS, examples, "windows", "cpu")["sw"]
-    assert [len(tags) for tags in found] == [len(example.texts) for example in examples["sw"]]
+    model.save(model.build(root, None, None, [len(cldr.TAGS)], 1, keep_head=False), checkpoint, root, None)
+    parent = Stage("train", cldr.LIST, (("train/en", "x"),), seed=1, recipe=recipe, encoder="e")
+    stage = Stage("evaluate", cldr.LIST, (("test/sw", "windows"),), parent=parent)
+    out = tmp_path / "out"
+    out.mkdir()
+    evaluate.evaluate(stage, Place(root, checkpoint, None, "cpu"), {"labels": [cldr.TAGS]}, out)
+    found = pq.read_table(out / evaluate.PREDICTIONS / "sw.parquet")["prediction"].to_pylist()
+    assert [len(tags) for tags in found] == [len(example.texts) for example in cldr.lists("sw", "test")]
     assert all(tag in cldr.TAGS for tags in found for tag in tags)
 
 
@@ -94,23 +115,94 @@ def test_predictions_do_not_depend_on_the_token_budget(root: Root, tmp_path: Pat
         assert tables[0] == tables[1]
 
 
-def test_retrieval_is_the_nearest_neighbour(root: Root) -> None:
+def test_retrieval_is_the_nearest_neighbour(root: Root, tmp_path: Path) -> None:
     """Retrieval equals a plain loop: mean of the content tokens' states at the task's layer, largest cosine."""
-    examples = {"sw": cldr.translations("sw", "test")[:40]}
-    task = replace(cldr.NAME, layer=0.5)
-    found = evaluate.predict(task, RECIPE, root, None, (), examples, "retrieval", "cpu")["sw"]
-    encoder, tokenizer = model.load_root(root), model.load_tokenizer(root)
-
-    def vector(text: str) -> np.ndarray:
-        inputs = tokenizer(text, return_tensors="pt")
-        with torch.inference_mode():
-            states = encoder(**inputs, output_hidden_states=True).hidden_states[1]  # half of two layers
-        mean = states[0, 1:-1].mean(0).numpy()
-        return mean / np.linalg.norm(mean)
-
-    english = np.stack([vector(example.texts[1]) for example in examples["sw"]])
-    expected = [examples["sw"][int((english @ vector(example.texts[0])).argmax())].id for example in examples["sw"]]
+    examples = cldr.translations("sw", "test")[:40]
+    task = replace(cldr.NAME, layer=0.5, test=Source(generate=lambda _language: examples))
+    stage = Stage("evaluate", task, (("test/sw", "forty"),), recipe=RECIPE, encoder="e")
+    evaluate.evaluate(stage, Place(root, None, None, "cpu"), {}, tmp_path)
+    found = pq.read_table(tmp_path / evaluate.PREDICTIONS / "sw.parquet")["prediction"].to_pylist()
+    english = np.stack([vector(root, example.texts[1]) for example in examples])
+    expected = [examples[int((english @ vector(root, example.texts[0])).argmax())].id for example in examples]
     assert found == expected
+
+
+def vector(root: Root, text: str) -> np.ndarray:
+    """The mean of a text's content tokens after half of the layers, of length 1, by transformers alone."""
+    encoder, tokenizer = model.load_root(root), model.load_tokenizer(root)
+    with torch.inference_mode():
+        states = encoder(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states[1]
+    mean = states[0, 1:-1].mean(0).numpy()
+    return mean / np.linalg.norm(mean)
+
+
+def test_queries_search_the_candidates_of_all_languages(root: Root, tmp_path: Path) -> None:
+    """A ranking holds the 20 nearest of all languages' candidates, best first, and gold is every candidate that answers the query;
+    the score is the mean average precision, by a plain loop.
+    """
+    names = {language: cldr.translations(language, "test")[:30] for language in ("sw", "zh")}
+    queries = {language: [Example(e.id, (e.texts[1],), (e.id,)) for e in found] for language, found in names.items()}
+    pools = {language: [Example(f"{language}/{e.id}", (e.texts[0],), (e.id,)) for e in found] for language, found in names.items()}
+    task = replace(
+        cldr.NAME,
+        metric="map_at_20",
+        layer=0.5,
+        test=Source(generate=queries.__getitem__, candidates=Source(generate=pools.__getitem__)),
+        languages=("sw", "zh"),
+    )
+    read = [(f"{split}/{language}", f"{split} {language}") for split in ("test", "test-candidates") for language in names]
+    stage = Stage("evaluate", task, tuple(read), recipe=RECIPE, encoder="e")
+    facts = evaluate.evaluate(stage, Place(root, None, None, "cpu"), {}, tmp_path)
+    ids = [example.id for pool in pools.values() for example in pool]
+    matrix = np.stack([vector(root, example.texts[0]) for pool in pools.values() for example in pool])
+    for language, asked in queries.items():
+        table = pq.read_table(tmp_path / evaluate.PREDICTIONS / f"{language}.parquet").to_pylist()
+        total = 0.0
+        for example, row in zip(asked, table, strict=True):
+            cosines = dict(zip(ids, (matrix @ vector(root, example.texts[0])).tolist(), strict=True))
+            assert len(set(row["prediction"])) == 20
+            # candidates whose cosines differ in the last digits only may change places
+            assert [cosines[name] for name in row["prediction"]] == pytest.approx(sorted(cosines.values())[:-21:-1], abs=1e-5)
+            gold = [name for name in ids if name.partition("/")[2] == example.id]
+            assert row["gold"] == gold
+            hits = [name in gold for name in row["prediction"]]
+            total += sum(sum(hits[: k + 1]) / (k + 1) for k in range(20) if hits[k]) / len(gold)
+        assert facts["scores"][language] == pytest.approx(100 * total / len(asked), abs=1e-10)
+
+
+def test_mining_takes_its_threshold_from_the_sample(root: Root, tmp_path: Path) -> None:
+    """Sentences without a translation are among the queries; the threshold is one number a language, found on dev alone; the score is
+    the F1 over pairs of the predictions.
+    """
+    names = cldr.translations("sw", "train")[:90]
+
+    def source(found: list[Example]) -> Source:
+        queries = [Example(f"sw-{e.id}", (e.texts[0],), (f"en-{e.id}",) if place % 3 else ()) for place, e in enumerate(found)]
+        pool = [Example(f"en-{e.id}", (e.texts[1],), (f"en-{e.id}",)) for place, e in enumerate(found) if place % 3]
+        return Source(generate=lambda _language: queries, candidates=Source(generate=lambda _language: pool))
+
+    task = replace(cldr.NAME, kind="mining", metric="pair_f1", languages=("sw",), dev=source(names[:40]), test=source(names[40:]))
+    read = [(f"{split}/sw", f"mining {split}") for split in ("test", "test-candidates", "dev", "dev-candidates")]
+    facts = evaluate.evaluate(
+        Stage("evaluate", task, tuple(read), recipe=RECIPE, encoder="e"), Place(root, None, None, "cpu"), {}, tmp_path
+    )
+    rows = pq.read_table(tmp_path / evaluate.PREDICTIONS / "sw.parquet").to_pylist()
+    gold = {(row["example_id"], key) for row in rows for key in row["gold"]}
+    predicted = {(row["example_id"], key) for row in rows for key in row["prediction"]}
+    right = len(gold & predicted)
+    expected = 200 * right / (len(gold) + len(predicted))
+    assert facts["scores"]["sw"] == pytest.approx(expected, abs=1e-10)
+    assert set(facts["thresholds"]) == {"sw"}
+    assert all(len(row["prediction"]) <= 1 for row in rows)
+
+
+def test_the_layer_can_be_chosen_on_english(root: Root, tmp_path: Path) -> None:
+    """Without a layer the one that finds most English pairs is read, and is on record; no other language decides it."""
+    pairs = [Example(str(n), (e.texts[1], e.texts[1].lower())) for n, e in enumerate(cldr.translations("sw", "dev")[:30])]
+    task = replace(cldr.NAME, layer=None, dev=Source(generate=lambda _language: pairs), languages=("sw",))
+    stage = Stage("evaluate", task, (("test/sw", "chosen"), ("dev/en", "pairs")), recipe=RECIPE, encoder="e")
+    facts = evaluate.evaluate(stage, Place(root, None, None, "cpu"), {}, tmp_path)
+    assert facts["layer"] in {0.5, 1.0}
 
 
 def test_dev_is_english_only(root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +213,7 @@ def test_dev_is_english_only(root: Root, tmp_path: Path, monkeypatch: pytest.Mon
         data, "examples", lambda task, split, language, folder: asked.append((split, language)) or examples(task, split, language, folder)
     )
     monkeypatch.setattr(features, "_cache", {})
-    stage = Stage("train", cldr.KIND, (("train/en", "x"),), seed=1, recipe=RECIPE, encoder="e")
+    stage = Stage("train", cldr.KIND, (("train/en", "x"), ("dev/en", "y")), seed=1, recipe=RECIPE, encoder="e")
     facts = train(stage, root, None, None, tmp_path, Worker())
-    assert evaluate.dev_score(stage, root, tmp_path, facts["labels"], None, "cpu") is not None
+    assert evaluate.dev_scores(stage, Place(root, tmp_path, None, "cpu"), facts)["dev_score"] is not None
     assert set(asked) == {("train", "en"), ("dev", "en")}

@@ -11,8 +11,9 @@ from places import ROOT, experiment
 
 from raystilts import data, model, results
 from raystilts.execute import Site, check_inputs
+from raystilts.process import owner
 from raystilts.stage import Architecture, Encoder, Recipe
-from raystilts.store import Store, owner
+from raystilts.store import Store
 from raystilts.study import make_plan
 from raystilts.sweep import run_in_process
 from raystilts.tasks.nli import XNLI
@@ -42,7 +43,7 @@ def test_real_tasks_run_and_their_scores_are_recomputed_elsewhere(shared_data: P
     assert store.finished(plan.stages) == set(plan.stages)
     lines = results.write(plan, store, tmp_path / "report", "raystilts run")
     assert any("tatoeba" in line for line in lines)
-    assert "mnli &gt; xnli-dev: both phases train on the same data" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "taxinli &gt; xnli-dev: both phases train on the same data" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     script = [sys.executable, str(ROOT / "analysis" / "recompute_scores.py"), str(store.root)]
     done = subprocess.run(script, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

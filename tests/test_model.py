@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 
 from raystilts import features, model
 from raystilts.errors import UserError
+from raystilts.features import Items
+from raystilts.kinds import KINDS
 from raystilts.model import Root
 from raystilts.stage import Architecture, Encoder, Recipe, Stage
 from raystilts.store import sha256
@@ -63,11 +65,11 @@ def test_it_is_an_ordinary_hugging_face_folder(root: Root) -> None:
 def test_a_compact_model_computes_the_same(root: Root) -> None:
     """Hidden states with only the rows that occur equal those of the full matrix, bit by bit."""
     tokenizer = model.load_tokenizer(root)
-    items = features.encode(cldr.KIND, cldr.KINDS, cldr.kinds("en", "dev")[:16], tokenizer, 32)
-    pieces = features.pad([item.pieces for item in items], tokenizer.pad_token_id)
+    items = Items.of(KINDS["classification"].encode(cldr.kinds("en", "dev")[:16], cldr.KINDS, tokenizer, RECIPE))
+    pieces = features.pad([item.pieces[0] for item in items], tokenizer.pad_token_id)
     mask = (pieces != tokenizer.pad_token_id).long()
-    full = model.build(root, None, None, 5, 1, keep_head=False)
-    compact = model.build(root, None, features.pieces_of(items), 5, 1, keep_head=False)
+    full = model.build(root, None, None, [5], 1, keep_head=False)
+    compact = model.build(root, None, items.vocabulary, [5], 1, keep_head=False)
     assert len(compact.rows) < len(full.rows)
     with torch.inference_mode():
         states = [m.encoder(input_ids=m.index[pieces], attention_mask=mask).last_hidden_state for m in (full, compact)]
@@ -97,21 +99,21 @@ def test_a_checkpoint_carries_the_rows_of_its_whole_lineage(root: Root, tmp_path
     train(second, root, tmp_path / "first", None, tmp_path / "second", Worker())
     one, two = (load_file(tmp_path / name / model.WEIGHTS) for name in ("first", "second"))
     assert set(one["embedding.rows"].tolist()) <= set(two["embedding.rows"].tolist())
-    restored = model.build(root, tmp_path / "second", None, 2, None, keep_head=True)
+    restored = model.build(root, tmp_path / "second", None, [2], None, keep_head=True)
     matrix = restored.encoder.get_input_embeddings().weight.detach()
     assert torch.equal(matrix[two["embedding.rows"]], two["embedding.values"])
     untouched = torch.ones(len(matrix), dtype=torch.bool)
     untouched[two["embedding.rows"]] = False
     assert torch.equal(matrix[untouched], model.load_root(root).get_input_embeddings().weight.detach()[untouched])
-    assert torch.equal(restored.head.weight.detach(), two["head.weight"])
+    assert torch.equal(restored.heads[0].weight.detach(), two["heads.0.weight"])
 
 
 def test_a_new_head_comes_from_its_seed(root: Root) -> None:
     """Heads are functions of the stage's seed, whatever the global generator's state."""
     torch.manual_seed(1)
-    first = model.build(root, None, [5], 3, 7, keep_head=False).head
+    first = model.build(root, None, [5], [3], 7, keep_head=False).heads[0]
     torch.manual_seed(2)
-    again, other = (model.build(root, None, [5], 3, seed, keep_head=False).head for seed in (7, 8))
+    again, other = (model.build(root, None, [5], [3], seed, keep_head=False).heads[0] for seed in (7, 8))
     assert torch.equal(first.weight, again.weight)
     assert not torch.equal(first.weight, other.weight)
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import pytest
-from places import smoke
+from places import SMOKE, smoke
 from scipy import stats as scipy_stats
 from seqeval.metrics import f1_score
 
@@ -110,7 +110,7 @@ def test_a_report_is_a_function_of_the_store(store: Store, tmp_path: Path) -> No
     """Writing the report again gives the same bytes; page, text, tables and figures."""
     told = (store.root / "report" / "report.md").read_text(encoding="utf-8")
     command = next(line for line in told.splitlines() if "raystilts run" in line).split("`")[1]
-    results.write(PLAN, store, tmp_path / "again", command)
+    results.write(PLAN, store, tmp_path / "again", command, study_file=Path(SMOKE.partition(":")[0]))
     first = {path.relative_to(store.root / "report"): path.read_bytes() for path in (store.root / "report").rglob("*") if path.is_file()}
     again = {path.relative_to(tmp_path / "again"): path.read_bytes() for path in (tmp_path / "again").rglob("*") if path.is_file()}
     assert first == again
@@ -151,8 +151,8 @@ def test_a_damaged_prediction_file_is_one_sentence(store: Store, tmp_path: Path)
     (folder / "stage.json").write_text(json.dumps(store.record(cell.evaluation.key)))
     for language in cell.languages:
         (folder / "predictions" / f"{language}.parquet").write_bytes(b"no parquet")
-    with pytest.raises(UserError, match="cannot be read"):
-        results.examples_table(PLAN, broken)
+    with pytest.raises(UserError, match=r"has 10 bytes and not .* delete the folder"):
+        list(results.examples_of(PLAN, broken))
 
 
 def test_status_of_a_finished_study_says_what_the_next_look_needs(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,3 +173,40 @@ def test_status_counts_what_is_done(store: Store, capsys: pytest.CaptureFixture[
     assert all(row["done"] for row in status["stages"])
     assert len(status["stages"]) == len(PLAN.stages)
     assert status["failures"] == {}
+
+
+def test_a_watched_report_is_made_again_as_stages_land(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--watch waits for a first evaluation, marks what is missing, and ends with the page of the whole study, the same as without it."""
+    partly = Store(tmp_path / "store")
+    (partly.root / "stages").mkdir(parents=True)
+    rest = list(PLAN.stages)
+    pages = []
+
+    def land(seconds: float) -> None:
+        page = partly.root / "report" / "report.html"
+        pages.append(page.read_text(encoding="utf-8") if page.exists() else "")
+        number = {0: 1, 1: len(rest) // 2}.get(len(pages) - 1, len(rest))
+        for key in [rest.pop(0) for _ in range(min(number, len(rest)))]:
+            (partly.root / "stages" / key).symlink_to(store.path(key))
+
+    monkeypatch.setattr(cli.time, "sleep", land)
+    assert cli.main(["report", SMOKE, "--store", str(partly.root), "--watch", "1"]) == 0
+    said = capsys.readouterr().out
+    assert f"0 of {len(PLAN.stages)} stages are done." in said
+    assert f"{len(PLAN.stages)} of {len(PLAN.stages)} stages are done." in said
+    assert pages[0] == pages[1] == ""
+    assert "reload it to see more" in pages[2]
+    assert "not been run" in pages[2]
+    final = (partly.root / "report" / "report.html").read_text(encoding="utf-8")
+    assert "not been run" not in final
+    assert final.replace(str(partly.root), str(store.root)) == (store.root / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_report_holds_what_made_it(store: Store) -> None:
+    """Whoever has only the page can read the command, the study file, the versions, and what to cite."""
+    page = (store.root / "report" / "report.html").read_text(encoding="utf-8")
+    for part in ("raystilts run", "def smoke() -&gt; Study:", "BibTeX", "holm1979", "torch"):
+        assert part in page, part
+    assert "@article{holm1979" in (store.root / "report" / "references.bib").read_text(encoding="utf-8")

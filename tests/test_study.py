@@ -129,6 +129,46 @@ def test_same_data_is_the_same_stage_and_is_flagged(world: Path) -> None:
     assert other.cells[1].intermediate_stage is not other.cells[0].evaluation.parent
 
 
+def test_shared_data_is_seen_through_mixtures_and_other_readings(world: Path) -> None:
+    """A mixture with the target's data among its parts, a set that it is a part of, and the same file read for another kind are flagged;
+    a task on a file of its own is not.
+    """
+    (world / "other-en.tsv").write_text("e\tf\tyes\ng\th\tno\n", encoding="utf-8")
+    own = Source(files=("other-en.tsv",))
+    parts = (pair("a", train=own), pair("b"))
+    intermediates = (
+        Task("mixture", "mixture", "", parts=parts),
+        pair("joined", train=replace(own, more=(Source(files=("nli-en.tsv",)),))),
+        Task("pairs", "ranking", "accuracy", train=Source(files=("nli-en.tsv",), columns=("a", "b", "label"), only=("yes",))),
+        pair("apart", train=own),
+    )
+    plan = make_plan(Study("s", "?", (Encoder("e", folder="enc"),), intermediates, (pair("xnli"),), (1,)), world, world)
+    check(plan)
+    flags = {cell.intermediate: cell.same_data for cell in plan.cells}
+    assert flags == {NONE: False, "mixture": True, "joined": True, "pairs": True, "apart": False}
+    (mixture,) = [stage for stage in plan.stages.values() if stage.task and stage.task.kind == "mixture"]
+    assert [(task.name, split, language) for task, split, language in mixture.reads] == [
+        ("a", "train", "en"), ("a", "dev", "en"), ("b", "train", "en"), ("b", "dev", "en"),
+    ]  # fmt: skip
+
+
+def test_a_target_can_be_trained_in_several_steps(world: Path) -> None:
+    """The steps follow each other and the later ones keep the head; an intermediate comes before all of them; what two targets share is
+    planned once.
+    """
+    (world / "second-en.tsv").write_text("e\tf\tyes\ng\th\tno\n", encoding="utf-8")
+    second = pair("second", train=Source(files=("second-en.tsv",)))
+    chained = pair("chained", train=None, trained_on=(pair("first", test=None), replace(second, test=None)))
+    study = Study("s", "?", (Encoder("e", folder="enc"),), (), (chained, pair("xnli")), (1,))
+    plan = make_plan(study, world, world)
+    check(plan)
+    first, then, evaluation = plan.cells[0].evaluation.lineage
+    assert [stage.task.name for stage in (first, then, evaluation)] == ["first", "second", "chained"]
+    assert (first.keep_head, then.keep_head) == (False, True)
+    assert then.key != replace(then, keep_head=False).key
+    assert plan.cells[1].evaluation.parent is first
+
+
 def test_changed_data_changes_keys(world: Path) -> None:
     """A changed test file makes new evaluations only; a changed training file makes everything new."""
     study = Study("s", "?", (Encoder("e", folder="enc"),), (), (pair("xnli"),), (1,))
@@ -155,7 +195,10 @@ def test_changed_data_changes_keys(world: Path) -> None:
         ({"encoders": (Encoder("e", folder="nowhere"),)}, r"no config\.json"),
         ({"targets": (pair("t", test=Source(files=("absent-{language}.tsv",))),)}, "absent-sw.tsv"),
         ({"levels": {"sw": "poor"}}, "poor"),
+        ({"targets": (pair("t", kind="span", labels=()),), "recipes": {"t": Recipe(max_length=64)}}, "leaves no room for a context"),
         ({"families": ("task",)}, "families"),
+        ({"targets": (pair("t", trained_on=(pair("nli", labels=("0", "1")),)),)}, "'t' has the labels .* trained on 'nli' with"),
+        ({"targets": (pair("t", kind="retrieval", labels=(), layer=None, dev=None, train=None),)}, "no dev data to choose its layer on"),
     ],
 )
 def test_bad_studies_are_one_sentence(world: Path, changes: dict[str, object], message: str) -> None:

@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import ROOT, SMOKE, smoke
 
+from raystilts import sweep
+from raystilts.cli import main
+from raystilts.faults import DIED, MAX_TRIES, Failure
+from raystilts.schedule import Schedule, jobs
 from raystilts.store import Store
 from raystilts.study import make_plan
-from raystilts.sweep import MAX_TRIES, Schedule, duration, jobs
 
 PLAN = make_plan(smoke())
 
@@ -34,9 +39,13 @@ class Memory(Store):
         """Whether the test put it there."""
         return key in self.keys
 
-    def failure(self, key: str) -> str:
-        """What a job that the test failed left."""
-        return "ValueError" if f"failed {key}" in self.keys else ""
+    def done(self) -> set[str]:
+        """What the test put there."""
+        return self.keys
+
+    def busy(self, keys: Iterable[str]) -> set[str]:
+        """Which of them another sweep works on."""
+        return {key for key in keys if f"busy {key}" in self.keys}
 
 
 @settings(deadline=None, max_examples=60)
@@ -79,9 +88,7 @@ def test_a_failed_job_blocks_only_its_descendants() -> None:
     ran = []
     while (key := schedule.start()) is not None:
         ran.append(key)
-        if key == bad:
-            store.keys.add(f"failed {key}")
-        else:
+        if key != bad:
             store.keys.update(schedule.jobs[key])
         schedule.end(key)
     below = {key for key in schedule.jobs if bad in {stage.key for stage in PLAN.stages[key].lineage[:-1]}}
@@ -92,18 +99,23 @@ def test_a_failed_job_blocks_only_its_descendants() -> None:
     assert schedule.num_left == 0
 
 
-def test_a_job_whose_process_died_is_tried_again_and_a_bug_is_not() -> None:
-    """A lost process is worth MAX_TRIES tries; an exception that the job itself reported is final at once."""
-    store = Memory()
-    schedule = Schedule(PLAN, store)
+def test_a_job_that_a_fault_stopped_is_tried_again_and_a_bug_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault is worth MAX_TRIES tries, each after a pause in which others may start; a bug is final at once. The reasons are kept."""
+    monkeypatch.setattr("raystilts.schedule.PAUSES", (0.0,) * (MAX_TRIES - 1))
+    schedule = Schedule(PLAN, Memory())
     first = schedule.start()
     for _ in range(MAX_TRIES - 1):
-        assert schedule.end(first, died=True) == "again"
+        assert schedule.end(first, DIED) == "again"
         assert schedule.start() == first
-    assert schedule.end(first, died=True) == "failed"
+    assert schedule.end(first, DIED) == "failed"
+    assert schedule.failures[first] == DIED
+    monkeypatch.setattr("raystilts.schedule.PAUSES", (3600.0,))
     second = schedule.start()
-    store.keys.add(f"failed {second}")
-    assert schedule.end(second, died=True) == "failed"
+    assert schedule.end(second, Failure("the file server is away", again=True)) == "again"
+    assert schedule.start() != second
+    assert not schedule.over
+    third = Schedule(PLAN, Memory())
+    assert third.end(third.start(), Failure("ValueError", again=False)) == "failed"
 
 
 def test_only_what_is_missing_is_a_job() -> None:
@@ -116,12 +128,6 @@ def test_only_what_is_missing_is_a_job() -> None:
     assert jobs(PLAN, store) == {evaluation.key: [evaluation.key]}
     store.keys.remove(evaluation.parent.key)
     assert jobs(PLAN, store) == {evaluation.parent.key: [evaluation.parent.key, evaluation.key]}
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(3, "3 s"), (89, "89 s"), (200, "3 min"), (7800, "2 h 10 min")])
-def test_durations_are_readable(seconds: float, text: str) -> None:
-    """Time left is said in the unit that a person would use."""
-    assert duration(seconds) == text
 
 
 def raystilts(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
@@ -221,8 +227,12 @@ def test_interrupting_leaves_nothing_half_done(smoke_store: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_two_workers_per_stage_train_through_ray_train(smoke_store: Path, tmp_path: Path) -> None:
-    """With --workers 2 the log of a training names both ranks, and its losses are one worker's within 1e-4."""
+    """With --workers 2 the log of a training names both ranks, and its losses are one worker's within 1e-4. An evaluation is divided over
+    the workers by languages, and its tables are one worker's.
+    """
     shutil.copytree(smoke_store, tmp_path / "store")
+    single = next(key for key in PLAN.stages if PLAN.label(key) == "evaluation kind, nano, after alignment > kind, seed 1")
+    shutil.rmtree(tmp_path / "store" / "stages" / single)
     key = next(key for key in PLAN.stages if PLAN.label(key) == "target list, nano, after alignment, seed 1")
     alone = losses(tmp_path / "store" / "stages" / key / "log.jsonl")[1]
     shutil.rmtree(tmp_path / "store" / "stages" / key)
@@ -232,6 +242,10 @@ def test_two_workers_per_stage_train_through_ray_train(smoke_store: Path, tmp_pa
     ranks, shared = losses(tmp_path / "store" / "stages" / key / "log.jsonl")
     assert ranks == [0, 1]
     assert shared == pytest.approx(alone, abs=1e-4)
+    here, there = (Store(root).record(single) for root in (tmp_path / "store", smoke_store))
+    assert here["files"] == there["files"]
+    assert here["result"] == there["result"]
+    assert list(here["result"]["scores"]) == list(there["result"]["scores"])
     assert not of_group(process.pid)
 
 
@@ -245,3 +259,128 @@ def of_group(group: int) -> list[str]:
     """Living processes of a session that this test started, by its id."""
     found = subprocess.run(["ps", "-eo", "sid=,stat=,args="], capture_output=True, text=True, check=True).stdout.splitlines()
     return [line for line in found if line.split()[0] == str(group) and "Z" not in line.split()[1]]
+
+
+def journal(store: Path) -> dict[str, list[str]]:
+    """Key -> what the journal says of it, in order."""
+    found: dict[str, list[str]] = {}
+    for line in Store(store).journal():
+        found.setdefault(line["key"], []).append(line["event"])
+    return found
+
+
+def test_two_sweeps_of_one_store_share_the_work(smoke_store: Path, tmp_path: Path) -> None:
+    """Two drivers that start together on the same store and study both end well; no stage is begun twice, both did some, and the store
+    equals that of a single one.
+    """
+    store = tmp_path / "store"
+    command = [sys.executable, "-m", "raystilts.cli", "run", SMOKE, "--in-process", "--store", str(store)]
+    both = [
+        subprocess.Popen([*command, "--out", str(tmp_path / name)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for name in ("a", "b")
+    ]
+    said = [driver.communicate(timeout=300)[0] for driver in both]
+    assert [driver.returncode for driver in both] == [0, 0], said
+    events = journal(store)
+    assert set(events) == set(PLAN.stages)
+    assert all(found == ["start", "done"] for found in events.values())
+    assert len({line["process"] for line in Store(store).journal()}) == 2
+    for key in PLAN.stages:
+        for path in (smoke_store / "stages" / key).rglob("*"):
+            if path.suffix in {".safetensors", ".parquet"}:
+                assert path.read_bytes() == (store / "stages" / key / path.relative_to(smoke_store / "stages" / key)).read_bytes()
+
+
+def test_a_job_that_another_sweep_works_on_is_left_to_it() -> None:
+    """The next ready job is taken instead; when the other has finished, its children are ready here; when it has died, its job is ours."""
+    store = Memory()
+    schedule = Schedule(PLAN, store)
+    first = min(schedule.ready)[1]
+    store.keys.add(f"busy {first}")
+    other = schedule.start()
+    assert other not in (None, first)
+    store.keys.update(schedule.jobs[other])
+    schedule.end(other)
+    while (key := schedule.start()) is not None:
+        store.keys.update(schedule.jobs[key])
+        schedule.end(key)
+    assert not schedule.over
+    store.keys.remove(f"busy {first}")
+    store.keys.update(schedule.jobs[first])
+    after = schedule.start()
+    assert after is not None
+    assert first in schedule.done
+    assert PLAN.stages[after].parent.key == first
+
+
+def test_status_sees_a_sweep_from_another_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`status` names what another process works on, and for how long; when that process is gone it says what the journal last knew."""
+    store = Store(tmp_path / "store")
+    store.prepare()
+    key = next(iter(PLAN.stages))
+    code = (
+        f"import sys, time; from pathlib import Path; from raystilts.store import Store; s = Store(Path({str(store.root)!r}));"
+        f"lock = s.lock({key!r}); lock.__enter__(); s.note('start', {key!r}); print('held', flush=True); time.sleep(600)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        assert main(["status", SMOKE, "--store", str(store.root)]) == 0
+        assert f"running now: {PLAN.label(key)} (for " in capsys.readouterr().out
+        assert main(["status", SMOKE, "--store", str(store.root), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["running"] == [key]
+    finally:
+        other.kill()
+        other.wait()
+        if other.stdout is not None:
+            other.stdout.close()
+    assert main(["status", SMOKE, "--store", str(store.root)]) == 0
+    shown = capsys.readouterr().out
+    assert "nothing runs now." in shown
+    assert f"last: start {PLAN.label(key)} at " in shown
+
+
+@pytest.mark.parametrize(
+    "said", ["--address HOST:PORT", "RAY_ADDRESS=HOST:PORT", "--address auto", "--address ray://HOST:PORT", "--address there"]
+)
+def test_a_cluster_that_does_not_answer_is_one_sentence(
+    said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong --address or RAY_ADDRESS is refused at once, with code 2, and nothing is started: also where no node is here for `auto`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        said = said.replace("HOST:PORT", f"127.0.0.1:{free.getsockname()[1]}")
+    monkeypatch.setattr("psutil.process_iter", lambda _: iter(()))  # this machine may be a node of somebody's
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if said.startswith("RAY_ADDRESS="):
+        monkeypatch.setenv("RAY_ADDRESS", said.partition("=")[2])
+    began = time.monotonic()
+    assert main(["run", SMOKE, "--store", str(tmp_path / "store"), *(said.split() if said.startswith("-") else ())]) == 2
+    assert time.monotonic() - began < 60
+    error = capsys.readouterr().err
+    assert error.startswith(f"raystilts: {said}: ")
+    assert ("no Ray cluster answers there" in error) != ("by auto or HOST:PORT" in error)
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "named", "joined"),
+    [
+        (None, None, None),
+        (None, "a:1", "a:1"),
+        ("auto", "a:1", "a:1"),
+        ("auto", None, "auto"),
+        ("b:2", "a:1", "b:2"),
+        ("local", "a:1", None),
+        (None, "local", None),
+    ],
+)
+def test_ray_address_counts_where_no_address_is_given(
+    flag: str | None, named: str | None, joined: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that `ray job submit` has sent joins its cluster; a named --address wins; `local` is a Ray of one's own."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if named:
+        monkeypatch.setenv("RAY_ADDRESS", named)
+    assert sweep.joined(sweep.Cluster(flag))[0] == joined

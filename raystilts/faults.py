@@ -1,0 +1,53 @@
+"""Tells faults of the place (a disk, a file system, a process or connection that was lost) from bugs.
+
+A fault may be gone the next time, so what it stopped is tried again; a bug would be raised again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_TRIES = 3  # of what a fault stopped; a bug is not tried again: it would be raised again
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_RUST = re.compile(r"\(os error (\d+)\)")  # safetensors and tokenizers raise errors of their own with this in the text
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job stopped, and whether another try may go better."""
+
+    reason: str
+    again: bool
+
+
+DIED = Failure("its process died without a word (out of memory?)", again=True)
+
+
+def sentence(text: str) -> str:
+    """The first sentence of the last line of what Ray says of an error: the lines before it are numbers, the sentences after it advice."""
+    return text.strip().splitlines()[-1].split(". ")[0]
+
+
+def system_error(error: BaseException | None) -> int | None:
+    """The operating system's number of the error that this one is or was raised from (0: it has none); None for a bug."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.errno or 0
+        if found := _RUST.search(str(error)):
+            return int(found[1])
+        error = error.__cause__
+    return None
+
+
+def failure(error: BaseException, what: str, root: Path) -> Failure:
+    """What to keep of an exception that ended `what` in the store at `root`: its traceback and, on a full disk, what to do."""
+    number = system_error(error)
+    lines = [what, *traceback.format_exception(error)]
+    if number in FULL:
+        lines.append(f"{os.strerror(number)}: make room on the disk that holds {root}, then run the same command again.")
+    return Failure("\n".join(line.rstrip("\n") for line in lines), again=number is not None)

@@ -1,0 +1,62 @@
+"""Encoder and heads as one module: what training and evaluation compute with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from raystilts import model
+from raystilts.model import Model
+from raystilts.stage import Recipe
+
+Loss = Callable[["Network", nn.Module, Mapping[str, Tensor]], Tensor]
+"""(network, head, batch) -> the sum of the losses of a batch."""
+
+
+class Network(nn.Module):
+    """A module that DDP can wrap: (part, batch) -> the sum of the losses of the batch, by the part's head."""
+
+    def __init__(self, parts: Model, recipe: Recipe, tokenizer: Any, losses: Sequence[Loss] = ()) -> None:
+        super().__init__()
+        self.encoder, self.heads, self.recipe, self.losses = parts.encoder, parts.heads, recipe, losses
+        self.pad, self.mask = tokenizer.pad_token_id, tokenizer.mask_token_id
+        self.index: Tensor
+        self.special: Tensor
+        self.register_buffer("index", parts.index, persistent=False)
+        # an unknown piece stands for a text's own character: a text of nothing else would have no vector without it
+        frame = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+        self.register_buffer("special", torch.tensor(sorted(frame)), persistent=False)
+
+    def forward(self, part: int, batch: Mapping[str, Tensor]) -> Tensor:
+        """The sum of the losses of a batch of one part."""
+        return self.losses[part](self, self.heads[part], batch)
+
+    def states(self, pieces: Tensor) -> Tensor:
+        """[batch, length] ids -> [batch, length, hidden] last states."""
+        last: Tensor = self.encoder(input_ids=self.index[pieces], attention_mask=(pieces != self.pad).long()).last_hidden_state
+        return last
+
+    def pooled(self, pieces: Tensor) -> Tensor:
+        """[batch, length] ids -> [batch, hidden]: what a classifying head reads, after dropout."""
+        return self.dropout(model.pool(self.states(pieces), pieces != self.pad, self.recipe.pooling))
+
+    def vectors(self, pieces: Tensor, layers: Sequence[float] = (1.0,)) -> list[Tensor]:
+        """[batch, length] ids -> per layer [batch, hidden] unit vectors: the mean over content tokens.
+
+        A layer is named by its relative depth: 0.0 are the embeddings, 1.0 is the last, 0.5 the 6th of 12.
+        """
+        mask = (pieces != self.pad).long()
+        states: Sequence[Tensor] = self.encoder(input_ids=self.index[pieces], attention_mask=mask, output_hidden_states=True).hidden_states
+        content = torch.isin(pieces, self.special, invert=True)
+        chosen = [states[round(layer * (len(states) - 1))] for layer in layers]
+        return [functional.normalize(model.pool(layer, content, "mean").float(), dim=-1) for layer in chosen]
+
+    def dropout(self, states: Tensor) -> Tensor:
+        """The encoder's own hidden dropout, before a head; nothing in evaluation."""
+        own: Any = self.encoder.config
+        rate = own.hidden_dropout_prob if self.recipe.dropout is None else self.recipe.dropout
+        return functional.dropout(states, rate, self.training)

@@ -1,0 +1,89 @@
+"""What a person sees while a sweep runs."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from places import SMOKE, smoke
+from test_sweep import Memory
+
+from raystilts import progress
+from raystilts.progress import Progress, duration, live, view
+from raystilts.schedule import Schedule
+from raystilts.study import make_plan
+
+PLAN = make_plan(smoke())
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(3, "3 s"), (89, "89 s"), (200, "3 min"), (7800, "2 h 10 min")])
+def test_durations_are_readable(seconds: float, text: str) -> None:
+    """Seconds, minutes and hours, whichever fits."""
+    assert duration(seconds) == text
+
+
+def test_the_view_counts_and_names_what_runs() -> None:
+    """Running, waiting, done and failed jobs add up to all; what runs is named with its time, the first few at least."""
+    schedule = Schedule(PLAN, Memory())
+    shown = Progress(schedule, 2)
+    assert view(shown) == [f"0 running, {len(schedule.jobs)} waiting, 0 done"]
+    first, second = schedule.start(), schedule.start()
+    schedule.store.keys.update(schedule.jobs[first])
+    schedule.end(first)
+    schedule.running[second] -= 100
+    lines = view(shown)
+    assert lines[0].startswith(f"1 running, {len(schedule.jobs) - 2} waiting, 1 done, ")
+    assert lines[1] == f"  {PLAN.label(second)}  2 min"
+    schedule.store.keys.add(f"failed {second}")
+    schedule.end(second)
+    assert ", 1 failed, " in view(shown)[0]
+    assert " cannot start" in view(shown)[0]
+
+
+def test_gpus_are_shown_where_there_are_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nvidia-smi says is a line per GPU; a tool that fails, or none, is no line."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho '0, 97, 70000, 81559'\necho '1, 3, 10, 81559'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert progress.gpus() == ["  GPU 0: 97 % busy, 70000 of 81559 MiB", "  GPU 1: 3 % busy, 10 of 81559 MiB"]
+    tool.write_text("#!/bin/sh\nexit 9\n")
+    assert progress.gpus() == []
+
+
+def test_without_a_terminal_there_are_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing moves where the output is a file or a pipe."""
+    with live(Progress(Schedule(PLAN, Memory()), 1)):
+        print("a line")
+    assert capsys.readouterr().out == "a line\n"
+
+
+@pytest.mark.slow
+def test_in_a_terminal_the_view_moves_and_the_lines_stay(tmp_path: Path) -> None:
+    """In a real terminal the counts are redrawn while jobs run, every job's line stays, and the verdicts follow."""
+    command = [sys.executable, "-m", "raystilts.cli", "run", SMOKE, "--in-process", "--store", str(tmp_path / "store")]
+    ours, theirs = pty.openpty()
+    done = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm", "COLUMNS": "120"})
+    os.close(theirs)
+    said = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        said += part
+    os.close(ours)
+    assert done.wait(timeout=60) == 0
+    text = said.decode(errors="replace")
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    assert len(re.findall(r"\d+ running, \d+ waiting, \d+ done", plain)) > 5
+    assert len(re.findall(r"\[\d+/24\] ", plain)) == 24
+    assert "report: " in plain
+    assert "\x1b[1A" in text  # the cursor went up to redraw
