@@ -8,10 +8,11 @@ parameters, optimiser state and gradient traffic.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -82,12 +83,27 @@ def _transformers() -> Any:
     return transformers
 
 
+@contextlib.contextmanager
+def _read_faults(root: Root) -> Iterator[None]:
+    """transformers takes a config.json that the file system fails to read for one of no kind of model: here that stays an OSError,
+    which is tried again.
+    """
+    try:
+        yield
+    except ValueError as error:
+        path = Path(root.source) / "config.json"
+        if path.is_file() and "model_type" in json.loads(path.read_text(encoding="utf-8")):
+            raise OSError(f"{path} could not be read") from error
+        raise
+
+
 @lru_cache(maxsize=2)
 def load_root(root: Root) -> Any:
     """The root encoder, loaded once per process; never changed (`Model` copies what it trains)."""
-    encoder = _transformers().AutoModel.from_pretrained(
-        root.source, revision=root.revision or "main", use_safetensors=True, trust_remote_code=False, dtype="float32"
-    )
+    with _read_faults(root):
+        encoder = _transformers().AutoModel.from_pretrained(
+            root.source, revision=root.revision or "main", use_safetensors=True, trust_remote_code=False, dtype="float32"
+        )
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None  # heads here pool for themselves; an unused layer would only wait for gradients
     return encoder.eval()
@@ -96,7 +112,8 @@ def load_root(root: Root) -> Any:
 @lru_cache(maxsize=2)
 def load_tokenizer(root: Root) -> Any:
     """The root encoder's tokenizer, loaded once per process."""
-    tokenizer = _transformers().AutoTokenizer.from_pretrained(root.source, revision=root.revision or "main", trust_remote_code=False)
+    with _read_faults(root):
+        tokenizer = _transformers().AutoTokenizer.from_pretrained(root.source, revision=root.revision or "main", trust_remote_code=False)
     if not tokenizer.is_fast:
         raise UserError(f"{root.source}: its tokenizer has no fast (Rust) version, which is needed to align words with pieces.")
     return tokenizer

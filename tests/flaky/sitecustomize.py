@@ -1,4 +1,7 @@
-"""A file system that fails and dawdles at random, for Ray's workers: Python imports this by itself where its folder is on PYTHONPATH."""
+"""A file system that fails and dawdles at random, for Ray's workers: Python imports this by itself where its folder is on PYTHONPATH.
+
+The first log of a training cannot be opened in any case, so that at least one fault is where it costs a try.
+"""
 
 import errno
 import os
@@ -21,7 +24,10 @@ if any("default_worker.py" in argument for argument in sys.orig_argv) and "FLAKY
         def call(path, *arguments, **options):
             if isinstance(path, str | os.PathLike) and os.fspath(path).startswith(BELOW):
                 drawn = chance.random()
-                if drawn < RATE:
+                sure = os.fspath(path).endswith("log.jsonl") and not exists(os.environ["FLAKY_LOG"] + ".sure")
+                if sure:
+                    os.close(opened(os.environ["FLAKY_LOG"] + ".sure", os.O_WRONLY | os.O_CREAT))
+                if drawn < RATE or sure:
                     number = chance.choice(FAULTS)
                     with os.fdopen(opened(os.environ["FLAKY_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT), "w") as log:
                         log.write(f"{function.__name__} {errno.errorcode[number]} {path}\n")
@@ -32,7 +38,7 @@ if any("default_worker.py" in argument for argument in sys.orig_argv) and "FLAKY
 
         return call
 
-    opened = os.open
+    exists, opened = os.path.exists, os.open
     for name in ("open", "stat", "mkdir", "rename", "replace", "unlink", "rmdir", "listdir", "scandir"):
         setattr(os, name, flaky(getattr(os, name)))
     io.open = builtins.open = flaky(io.open)
