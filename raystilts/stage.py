@@ -21,6 +21,9 @@ SCHEMA = 1
 
 KEY_LENGTH = 20  # hexadecimal digits, 80 bits: a collision among a million stages has probability below 1e-12
 
+ADDED = {"added": True}
+"""Metadata of a field that came after the first keys were made: it enters them only where it is not its default."""
+
 Phase = Literal["initialise", "train", "evaluate"]
 Pooling = Literal["first", "mean"]
 
@@ -195,6 +198,8 @@ def _stable(value: object) -> object:
             raise TypeError(f"no stable form for a dict with keys that are not strings: {value!r}")
         return {name: _stable(item) for name, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: _stable(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {type(value).__name__: fields}
+        fields = [
+            field for field in dataclasses.fields(value) if not (field.metadata == ADDED and getattr(value, field.name) == field.default)
+        ]
+        return {type(value).__name__: {field.name: _stable(getattr(value, field.name)) for field in fields}}
     raise TypeError(f"no stable form for {type(value).__name__}: {value!r}")
