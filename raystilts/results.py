@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 
 from raystilts import languages, stats
 from raystilts.errors import UserError
+from raystilts.method import PLAIN
 from raystilts.metrics import METRICS
-from raystilts.report import LanguageFacts, Story, verdict_lines, write_report
+from raystilts.report import MINUS_PLAIN, OVER_PLAIN, LanguageFacts, Story, verdict_lines, write_report
 from raystilts.stage import fingerprint
 from raystilts.store import Store
 from raystilts.study import NONE, Arm, Cell, Plan, Study, make_plan
@@ -83,13 +84,13 @@ def _looked(runs: pa.Table, examples: StoredExamples, asked: stats.Plan, study: 
 
 def _arm(side: Mapping[str, Any]) -> Arm:
     """The arm that a side of a contrast selects."""
-    return str(side["encoder"]), str(side["intermediate"]), str(side["target"])
+    return str(side["encoder"]), str(side["intermediate"]), str(side.get("method", PLAIN)), str(side["target"])
 
 
 def _complete(plan: Plan, side: Mapping[str, Any]) -> bool:
     """Whether an arm has all seeds of the study; one that is not trained needs none."""
     arm = _arm(side)
-    untrained = all(cell.seed is None for cell in plan.cells if (cell.encoder, cell.intermediate, cell.target) == arm)
+    untrained = all(cell.seed is None for cell in plan.cells if cell.arm == arm)
     return untrained or plan.num_seeds[arm] == len(plan.study.seeds)
 
 
@@ -114,8 +115,9 @@ def plan_of(study: Study, data_dir: Path | None, encoders_dir: Path | None, stor
 
 
 def run_id(cell: Cell) -> str:
-    """A run's name in tables and findings: encoder/intermediate/target/seed."""
-    return "/".join((cell.encoder, cell.intermediate, cell.target, "untrained" if cell.seed is None else f"seed {cell.seed}"))
+    """A run's name in tables and findings: encoder/intermediate/target/seed, with the method before the target where it is not plain."""
+    method = (cell.method,) if cell.method != PLAIN else ()
+    return "/".join((cell.encoder, cell.intermediate, *method, cell.target, "untrained" if cell.seed is None else f"seed {cell.seed}"))
 
 
 def runs_table(plan: Plan, store: Store) -> pa.Table:
@@ -132,6 +134,7 @@ def runs_table(plan: Plan, store: Store) -> pa.Table:
                 "encoder": cell.encoder,
                 "num_parameters": record.get("num_parameters"),
                 "intermediate": cell.intermediate,
+                **({"method": cell.method} if plan.study.methods else {}),
                 "intermediate_run_id": cell.intermediate_stage.key if cell.intermediate_stage else None,
                 "target": cell.target,
                 "trained_on": _trained_on(cell),
@@ -201,31 +204,34 @@ def codes(values: pa.ChunkedArray) -> pa.Array:
 
 
 def analysis_plan(plan: Plan) -> stats.Plan:
-    """What the study asks of the statistics: a gain per encoder, intermediate and target; the last encoder's minus the first's."""
+    """What the study asks of the statistics: a gain per encoder, intermediate, method and target; each method against the plain one; the
+    last encoder's gain minus the first's, and a method's minus the plain one's.
+    """
     study = plan.study
-    intermediates = list(dict.fromkeys(cell.intermediate for cell in plan.cells if cell.intermediate != NONE))
-    targets = list(dict.fromkeys(cell.target for cell in plan.cells))
-    contrasts = []
-    for encoder, intermediate, target in product(study.encoders, intermediates, targets):
-        labels = {"encoder": encoder.name, "intermediate": intermediate, "target": target}
-        baseline = labels | {"intermediate": NONE}
-        family = " ".join(labels[factor] for factor in study.families)
-        contrasts.append(stats.Contrast(_name(encoder.name, intermediate, target), labels, baseline, family, labels))
+    gains, over = _gains(plan), _over_plain(plan)
+    contrasts = {name: _contrast(name, plus, minus, labels, study) for name, (plus, minus, labels) in (gains | over).items()}
     small, large = study.encoders[0].name, study.encoders[-1].name
     interactions = [
         stats.Interaction(
-            f"{intermediate} > {target}: {large} - {small}",
-            _name(large, intermediate, target),
-            _name(small, intermediate, target),
-            {"encoder": f"{small} to {large}", "intermediate": intermediate, "target": target},
+            name.removesuffix(f", {large}") + f": {large} - {small}",
+            name,
+            other,
+            {**of.labels, "encoder": f"{small} to {large}"},
         )
-        for intermediate, target in product(intermediates, targets)
-        if small != large
+        for name, of in contrasts.items()
+        if of.labels["encoder"] == large != small and (other := name.removesuffix(f", {large}") + f", {small}") in contrasts
+    ]
+    interactions += [
+        stats.Interaction(f"{name} - {PLAIN}", name, plain, {**labels, "method": f"{plus['method']} {MINUS_PLAIN}"})
+        for name, (plus, _, labels) in gains.items()
+        if plus.get("method", PLAIN) != PLAIN
+        and (plain := _name(labels["encoder"], labels["intermediate"], labels["target"], PLAIN)) in contrasts
+        and _stages(plan, plus) != _stages(plan, {**plus, "method": PLAIN})
     ]
     level = levels(plan)
     groups = {name: tuple(code for code, of in level.items() if of == name) for name in study.level_order}
     return stats.Plan(
-        contrasts=tuple(contrasts),
+        contrasts=tuple(contrasts.values()),
         interactions=tuple(interactions),
         metric={cell.target: METRICS[cell.evaluation.task.metric].family for cell in plan.cells if cell.evaluation.task},
         groups={name: members for name, members in groups.items() if members},
@@ -236,8 +242,63 @@ def analysis_plan(plan: Plan) -> stats.Plan:
     )
 
 
-def _name(encoder: str, intermediate: str, target: str) -> str:
-    return f"{intermediate} > {target}, {encoder}"
+Sides = tuple[dict[str, str], dict[str, str], dict[str, str]]
+"""What selects the runs of the two sides of a contrast, and the contrast's labels."""
+
+
+def _gains(plan: Plan) -> dict[str, Sides]:
+    """Every intermediate against none, under every method."""
+    study, found = plan.study, {}
+    for encoder, method, intermediate, target in product(study.encoders, _methods(plan), _intermediates(plan), _targets(plan)):
+        labels = {"encoder": encoder.name, "intermediate": intermediate}
+        labels |= {"method": method if method == PLAIN else f"under {method}"} if study.methods else {}
+        plus = {"encoder": encoder.name, "intermediate": intermediate, "target": target}
+        plus |= {"method": method} if study.methods else {}
+        if not _stages(plan, plus):
+            continue
+        found[_name(encoder.name, intermediate, target, method)] = plus, plus | {"intermediate": NONE}, labels | {"target": target}
+    return found
+
+
+def _over_plain(plan: Plan) -> dict[str, Sides]:
+    """Every method against the plain one, with every intermediate and with none, where they are not the same stages."""
+    found = {}
+    methods = [method for method in _methods(plan) if method != PLAIN]
+    for encoder, method, intermediate, target in product(plan.study.encoders, methods, (NONE, *_intermediates(plan)), _targets(plan)):
+        plus = {"encoder": encoder.name, "intermediate": intermediate, "method": method, "target": target}
+        minus = plus | {"method": PLAIN}
+        if _stages(plan, plus) == _stages(plan, minus):
+            continue
+        what = f"{method} alone" if intermediate == NONE else f"{method} with {intermediate}"
+        labels = {"encoder": encoder.name, "intermediate": what, "method": OVER_PLAIN, "target": target}
+        found[f"{method} - {PLAIN}: {intermediate} > {target}, {encoder.name}"] = plus, minus, labels
+    return found
+
+
+def _stages(plan: Plan, side: Mapping[str, str]) -> set[str]:
+    """Keys of the evaluations of an arm."""
+    return {cell.evaluation.key for cell in plan.cells if cell.arm == _arm(side)}
+
+
+def _contrast(name: str, plus: dict[str, str], minus: dict[str, str], labels: dict[str, str], study: Study) -> stats.Contrast:
+    return stats.Contrast(name, plus, minus, " ".join(labels[factor] for factor in study.families if factor in labels), labels)
+
+
+def _methods(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(cell.method for cell in plan.cells))
+
+
+def _intermediates(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(cell.intermediate for cell in plan.cells if cell.intermediate != NONE))
+
+
+def _targets(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(cell.target for cell in plan.cells))
+
+
+def _name(encoder: str, intermediate: str, target: str, method: str) -> str:
+    under = "" if method == PLAIN else f" under {method}"
+    return f"{intermediate} > {target}{under}, {encoder}"
 
 
 def levels(plan: Plan) -> dict[str, str]:

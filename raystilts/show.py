@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from raystilts import data, languages, tasks
 from raystilts.errors import UserError
+from raystilts.method import PLAIN
 from raystilts.store import Store
 from raystilts.study import ROLES, Plan
 from raystilts.task import ENGLISH, Source, Task
@@ -139,6 +140,7 @@ def plan_rows(plan: Plan, store: Store) -> list[dict[str, object]]:
             "label": plan.label(key),
             "phase": stage.phase,
             "encoder": plan.encoders[key],
+            "method": plan.methods[key],
             "task": stage.task.name if stage.task else None,
             "seed": stage.seed,
             "parent": stage.parent.key if stage.parent else None,
@@ -175,10 +177,13 @@ def _since(store: Store, key: str) -> str:
 
 def arms_table(plan: Plan) -> list[str]:
     """Of a study with looks: how many seeds its arms have by now, and which have how many."""
-    arms = dict.fromkeys((cell.encoder, cell.intermediate, cell.target) for cell in plan.cells if cell.seed is not None)
+    arms = dict.fromkeys(cell.arm for cell in plan.cells if cell.seed is not None)
     by_number: dict[int, list[str]] = {}
-    for encoder, intermediate, target in arms:
-        by_number.setdefault(plan.num_seeds[encoder, intermediate, target], []).append(f"{intermediate} > {target}, {encoder}")
+    for encoder, intermediate, method, target in arms:
+        under = "" if method == PLAIN else f" under {method}"
+        by_number.setdefault(plan.num_seeds[encoder, intermediate, method, target], []).append(
+            f"{intermediate} > {target}{under}, {encoder}"
+        )
     lines = [f"looks at {', '.join(map(str, plan.study.looks))} seeds; arms by their seeds so far:"]
     for number, named in sorted(by_number.items()):
         lines.append(f"  {number} seeds: {len(named)} arms ({'; '.join(named[:3])}{'; ...' if len(named) > 3 else ''})")
@@ -188,9 +193,11 @@ def arms_table(plan: Plan) -> list[str]:
 def plan_table(plan: Plan, store: Store) -> list[str]:
     """A table: per role the stages, what is done, and what a sweep without sharing would have run."""
     study, arms = plan.study, len(plan.study.intermediates) + 1
+    methods = f" x {len(study.methods) + 1} methods (with plain)" if study.methods else ""
     lines = [
         f"{study.name}: {study.question}",
-        f"{len(study.encoders)} encoders x {arms} intermediates (with none) x {len(study.targets)} targets x {len(study.seeds)} seeds"
+        f"{len(study.encoders)} encoders x {arms} intermediates (with none){methods} x {len(study.targets)} targets"
+        f" x {len(study.seeds)} seeds"
         f"{' at most; by now' if study.looks else ' ='} {len(plan.cells)} runs; store: {store.address}",
         f"{'':14}{'stages':>8}{'done':>8}{'to run':>8}{'unshared':>10}",
     ]

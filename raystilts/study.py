@@ -11,6 +11,8 @@ from typing import Literal
 
 from raystilts import data, languages, tasks
 from raystilts.errors import UserError
+from raystilts.method import PLAIN, Method, applied
+from raystilts.method import check as check_method
 from raystilts.stage import Encoder, Recipe, Stage
 from raystilts.task import ENGLISH, Source, Task
 
@@ -20,13 +22,13 @@ NONE = "none"
 LEAST_ROOM = 16  # tokens for special ones and a piece of context, beside a question
 
 Role = Literal["pretraining", "intermediate", "target", "evaluation"]
-FACTORS = ("encoder", "intermediate", "target")
+FACTORS = ("encoder", "intermediate", "method", "target")
 ROLES: tuple[Role, ...] = ("pretraining", "intermediate", "target", "evaluation")
 
 
 @dataclass(frozen=True)
 class Study:
-    """Encoders x (no intermediate + intermediate tasks) x target tasks x seeds. A task is a `Task` or the name of one.
+    """Encoders x (no intermediate + intermediate tasks) x (plain + methods) x target tasks x seeds. A task is a `Task` or its name.
 
     recipes: by task name; "default" for the others. levels: resource level of each language, in this study's own words; empty
     means Joshi's classes, low (0-2) and high (3-5). margin: equivalence margin of the scaling decisions, in points.
@@ -49,6 +51,7 @@ class Study:
     alpha: float = 0.05
     families: tuple[str, ...] = ("target",)
     looks: tuple[int, ...] = ()  # empty: all seeds of all arms at once
+    methods: tuple[Method, ...] = ()  # beside the plain one, which is always there
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,16 @@ class Cell:
     evaluation: Stage
     intermediate_stage: Stage | None
     same_data: bool  # both phases train on some of the same data: a gain is then no evidence for the intermediate task
+    method: str = PLAIN
+
+    @property
+    def arm(self) -> Arm:
+        """What it shares with the runs that differ from it in their seed alone."""
+        return self.encoder, self.intermediate, self.method, self.target
 
 
-Arm = tuple[str, str, str]
-"""(encoder, intermediate, target): the runs that differ in their seed alone."""
+Arm = tuple[str, str, str, str]
+"""(encoder, intermediate, method, target): the runs that differ in their seed alone."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,7 @@ class Plan:
     stages: Mapping[str, Stage]  # by key
     roles: Mapping[str, Role]
     encoders: Mapping[str, str]  # stage key -> name of its encoder, for people
+    methods: Mapping[str, str]  # stage key -> name of the first method that has it, for people
     cells: tuple[Cell, ...]
     unshared: Mapping[Role, int]  # stages that a sweep would run in which every cell does all of its own
     num_seeds: Mapping[Arm, int]  # how many of the study's seeds each arm has
@@ -97,6 +107,7 @@ class Plan:
         before = [s.task.name for s in stage.lineage[:-1] if s.task and s.phase == "train"]
         parts += [f"after {' > '.join(before)}"] if before and self.roles[key] != "pretraining" else []
         trained = next((s.seed for s in reversed(stage.lineage) if s.phase == "train" and s.seed is not None), None)
+        parts += [self.methods[key]] if self.methods[key] != PLAIN else []
         return ", ".join(parts + ([f"seed {trained}"] if trained is not None and self.roles[key] != "pretraining" else []))
 
 
@@ -115,7 +126,7 @@ def make_plan(
     for encoder in study.encoders:
         planner.add_encoder(encoder, intermediates, targets)
     unshared = {role: planner.asked[role] for role in ROLES}
-    return Plan(study, planner.stages, planner.roles, planner.names, tuple(planner.cells), unshared, planner.num_seeds)
+    return Plan(study, planner.stages, planner.roles, planner.names, planner.methods, tuple(planner.cells), unshared, planner.num_seeds)
 
 
 def _task(task: Task | str) -> Task:
@@ -139,6 +150,8 @@ def _check(study: Study, intermediates: list[Task | str], targets: list[Task]) -
         raise UserError(f"{where}: looks is {looks}; give increasing numbers of seeds, from 2 on to all {len(study.seeds)} of the study.")
     if not study.families or set(study.families) - set(FACTORS):
         raise UserError(f"{where}: families is {study.families}; choose from {FACTORS}.")
+    for method in study.methods:
+        check_method(method)
     _check_names(where, study, intermediates, targets)
 
 
@@ -147,6 +160,7 @@ def _check_names(where: str, study: Study, intermediates: list[Task | str], targ
         "encoder": [encoder.name for encoder in study.encoders],
         "intermediate": [task if isinstance(task, str) else task.name for task in intermediates],
         "target": [task.name for task in targets],
+        "method": [PLAIN, *(method.name for method in study.methods)],
         "seed": [str(seed) for seed in study.seeds],
     }
     for kind, names in groups.items():
@@ -176,6 +190,7 @@ class _Planner:
         self.stages: dict[str, Stage] = {}
         self.roles: dict[str, Role] = {}
         self.names: dict[str, str] = {}
+        self.methods: dict[str, str] = {}
         self.cells: list[Cell] = []
         self.asked: Counter[Role] = Counter()
         self.identities: dict[tuple[Source, str], str] = {}
@@ -193,38 +208,43 @@ class _Planner:
             self.read[task] = frozenset[str]().union(*(data.origins(source, self.data_dir) for source in sources))
         return self.read[task]
 
-    def keep(self, stage: Stage, role: Role, encoder: Encoder) -> Stage:
+    def keep(self, stage: Stage, role: Role, encoder: Encoder, method: str = PLAIN) -> Stage:
         self.asked[role] += 1
         if stage.key not in self.stages:
-            self.stages[stage.key], self.roles[stage.key], self.names[stage.key] = stage, role, encoder.name
+            self.stages[stage.key], self.roles[stage.key] = stage, role
+            self.names[stage.key], self.methods[stage.key] = encoder.name, method
         return self.stages[stage.key]
 
     def add_encoder(self, encoder: Encoder, intermediates: list[Task | str], targets: list[Task]) -> None:
-        for intermediate, target in product(intermediates, targets):
-            untrained = not (_training_tasks(target) or isinstance(intermediate, Task))
-            arm = (encoder.name, intermediate if isinstance(intermediate, str) else intermediate.name, target.name)
+        for intermediate, method, target in product(intermediates, (Method(PLAIN), *self.study.methods), targets):
+            untrained = not (_training_tasks(target) or isinstance(intermediate, Task) or method.before)
+            arm = (encoder.name, intermediate if isinstance(intermediate, str) else intermediate.name, method.name, target.name)
             number = self.num_seeds.setdefault(arm, self.study.looks[0] if self.study.looks else len(self.study.seeds))
             for seed in (None,) if untrained else self.study.seeds[:number]:
-                self.add_cell(encoder, intermediate, target, seed)
+                self.add_cell(encoder, intermediate, method, target, seed)
 
-    def add_cell(self, encoder: Encoder, intermediate: Task | str, target: Task, seed: int | None) -> None:
+    def add_cell(self, encoder: Encoder, intermediate: Task | str, method: Method, target: Task, seed: int | None) -> None:
         model, root = self.pretrained(encoder)
+        for task, recipe in method.before:
+            model = self.keep(self.training(task, seed, model, root, recipe), "intermediate", encoder, method.name)
         middle = None
         if isinstance(intermediate, Task):
-            model = middle = self.keep(self.training(intermediate, seed, model, root), "intermediate", encoder)
+            changed = applied(method, intermediate, self.recipe(intermediate), is_target=False)
+            model = middle = self.keep(self.training(changed[0], seed, model, root, changed[1]), "intermediate", encoder, method.name)
         same_data = False
         for place, task in enumerate(_training_tasks(target)):
             # what is trained in several steps for one target goes on with its head, where the kinds are one
             goes_on = place > 0 and model is not None and model.task is not None and model.task.kind == task.kind
-            trained = self.training(task, seed, model, root, keep_head=goes_on)
+            changed = applied(method, task, self.recipe(task), is_target=True)
+            trained = self.training(changed[0], seed, model, root, changed[1], keep_head=goes_on)
             same_data = same_data or (isinstance(intermediate, Task) and bool(self.origins(intermediate) & self.origins(task)))
-            model = self.keep(trained, "target", encoder)
+            model = self.keep(trained, "target", encoder, method.name)
         languages = self.languages(target)
         read = self.test_data(target, languages)
         evaluation = Stage("evaluate", target, read, encoder="" if model else root, recipe=self.scoring(target), parent=model)
-        evaluation = self.keep(evaluation, "evaluation", encoder)
+        evaluation = self.keep(evaluation, "evaluation", encoder, method.name)
         name = intermediate if isinstance(intermediate, str) else intermediate.name
-        self.cells.append(Cell(encoder.name, name, target.name, seed, languages, evaluation, middle, same_data))
+        self.cells.append(Cell(encoder.name, name, target.name, seed, languages, evaluation, middle, same_data, method.name))
 
     def test_data(self, target: Task, languages: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
         """Names and identities of what an evaluation reads."""
@@ -266,9 +286,7 @@ class _Planner:
             stage = self.keep(self.training(task, encoder.pretraining_seed, stage, root, recipe), "pretraining", encoder)
         return stage, root
 
-    def training(
-        self, task: Task, seed: int | None, parent: Stage | None, root: str, recipe: Recipe | None = None, keep_head: bool = False
-    ) -> Stage:
+    def training(self, task: Task, seed: int | None, parent: Stage | None, root: str, recipe: Recipe, *, keep_head: bool = False) -> Stage:
         read = []
         for place, part in enumerate(task.parts or (task,)):
             if part.train is None:
@@ -277,13 +295,12 @@ class _Planner:
             read.append((f"{prefix}train/{ENGLISH}", self.identity(part.train, ENGLISH)))
             if part.dev:
                 read.append((f"{prefix}dev/{ENGLISH}", self.identity(part.dev, ENGLISH)))
-        chosen = recipe or self.recipe(task)
-        if chosen.max_length < chosen.max_query_length + LEAST_ROOM and any(part.kind == "span" for part in task.parts or (task,)):
+        if recipe.max_length < recipe.max_query_length + LEAST_ROOM and any(part.kind == "span" for part in task.parts or (task,)):
             raise UserError(
-                f"study {self.study.name!r}: the recipe of {task.name!r} has max_length {chosen.max_length} and max_query_length "
-                f"{chosen.max_query_length}, which leaves no room for a context; the first must be larger by at least {LEAST_ROOM}."
+                f"study {self.study.name!r}: the recipe of {task.name!r} has max_length {recipe.max_length} and max_query_length "
+                f"{recipe.max_query_length}, which leaves no room for a context; the first must be larger by at least {LEAST_ROOM}."
             )
-        return Stage("train", task, tuple(read), seed, chosen, encoder="" if parent else root, parent=parent, keep_head=keep_head)
+        return Stage("train", task, tuple(read), seed, recipe, encoder="" if parent else root, parent=parent, keep_head=keep_head)
 
     def recipe(self, task: Task) -> Recipe:
         recipes = self.study.recipes

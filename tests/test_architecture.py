@@ -20,11 +20,12 @@ ALLOWED = {
     "data": {"errors", "languages", "readers", "task"},
     "metrics": set(),
     "stage": {"task"},
+    "method": {"errors", "stage", "task"},
     "process": set(),
     "disk": {"process"},  # a store in a folder
     "remote": {"errors", "process"},  # a store in an object store
     "store": {"disk", "errors", "process", "remote", "stage"},
-    "study": {"data", "errors", "languages", "model", "stage", "task", "tasks"},
+    "study": {"data", "errors", "languages", "method", "model", "stage", "task", "tasks"},
     "model": {"errors", "stage", "store", "task"},
     "check": {"data", "errors", "languages", "readers", "task", "tasks"},
     "features": {"stage"},
@@ -70,10 +71,10 @@ ALLOWED = {
         "train",
         "trials",
     },
-    "results": {"errors", "languages", "metrics", "report", "stage", "stats", "store", "study"},
+    "results": {"errors", "languages", "method", "metrics", "report", "stage", "stats", "store", "study"},
     "planfile": {"errors", "stats"},
     "analyse": {"errors", "languages", "planfile", "report", "stats"},
-    "show": {"data", "errors", "languages", "store", "study", "task", "tasks"},
+    "show": {"data", "errors", "languages", "method", "store", "study", "task", "tasks"},
     "cli": {
         "analyse",
         "check",

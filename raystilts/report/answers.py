@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from raystilts.report.scaling import ERRORS_TO_DETECT, ScalingVerdict, nothing_to_scale, settle
+from raystilts.report.story import MINUS_PLAIN, OVER_PLAIN
 from raystilts.report.verdicts import CellVerdict, undecided
 from raystilts.report.view import (
+    HEADLINE_ESTIMAND,
     HEADLINE_GROUP,
     Arm,
     Row,
@@ -27,6 +29,7 @@ from raystilts.report.view import (
 )
 
 SCALING = "scaling"
+METHODS, UNDER_METHODS = "methods", "under methods"
 YES, NO, OPEN, REFUSED = "yes", "no", "cannot tell", "no claim"
 HOLDS = {"superior": YES, "equivalent": YES, "non-inferior": YES, "inferior": NO, "cannot tell": OPEN, "refused": REFUSED}
 DECIDING = {
@@ -39,7 +42,8 @@ LISTED = 4
 
 @dataclass(frozen=True)
 class Answer:
-    """about: the group of languages that a gain is pooled over, or "scaling". sentence: the verdict and why; row: its numbers.
+    """about: the group of languages that a gain is pooled over, behind "methods: " where it is a method's over the plain one; "scaling", or
+    "under methods" where a gain under a method is compared with the plain one. sentence: the verdict and why; row: its numbers.
 
     test: whose p is p_holm.
     """
@@ -93,7 +97,9 @@ class Overall:
 
 
 def answers(seen: View, verdicts: Sequence[CellVerdict]) -> list[Answer]:
-    """One for every arm over all languages and over the lowest level, and one for every interaction, in the order of the study."""
+    """One for every arm over all languages and over the lowest level, and one for every interaction, in the order of the study; then one
+    for every gain under a method against the plain one.
+    """
     found = []
     groups = (HEADLINE_GROUP, *seen.story.levels[:1])
     for verdict in verdicts:
@@ -102,7 +108,14 @@ def answers(seen: View, verdicts: Sequence[CellVerdict]) -> list[Answer]:
                 _gain(seen, arm, group, rows[group]) for arm in seen.arms(verdict.cell) if group in (rows := pooled_by_group(seen, arm))
             ]
         found += [_scales(seen, verdict, scaling) for scaling in verdict.scaling]
-    return found
+    shown = {verdict.cell for verdict in verdicts}
+    apart = {cell: rows for cell, rows in seen.pooled_interactions.items() if cell not in shown}
+    return found + [
+        _grows(seen, (*cell, row["encoder"]), row)
+        for cell, rows in apart.items()
+        for row in rows
+        if (row["group"], row["estimand"]) == (HEADLINE_GROUP, HEADLINE_ESTIMAND) and row["method"].endswith(MINUS_PLAIN)
+    ]
 
 
 def _gain(seen: View, arm: Arm, group: str, row: Row) -> Answer:
@@ -110,21 +123,40 @@ def _gain(seen: View, arm: Arm, group: str, row: Row) -> Answer:
     whom = "" if group == HEADLINE_GROUP else f" in languages of level {group}"
     on = f" on {encoder}" if encoder else ""
     question = f"Does {intermediate} help {target}{on}{whom}?" if target else f"Is the difference {intermediate} a gain{on}{whom}?"
-    if refused(row):
-        answer, sentence, open_question = REFUSED, f"No claim: {reasons([row])}", ""
-    else:
-        answer = {"gain": YES, "loss": NO}.get(row["claim"], OPEN)
-        sentence = {
-            YES: "Yes: a real gain on average over these languages.",
-            NO: "No: a real loss on average over these languages.",
-        }.get(answer, undecided(row, seen.story.margin).capitalize())
+    answer, sentence = _claimed(seen, row, "")
+    open_question = ""
+    if answer == OPEN:
         margin = seen.story.margin
         powered = (
             f"These runs would find a true gain of {in_points(margin)} with 80 % power; only more seeds and examples find a smaller one."
         )
         aim = (ERRORS_TO_DETECT, powered)
-        open_question = settle(row.get("se"), margin, aim, _members(seen, [arm], group)) if answer == OPEN else ""
-    return _answer(seen, [arm], group, (question, answer, sentence, open_question), row, (row.get("p_holm"), NO_GAIN))
+        open_question = settle(row.get("se"), margin, aim, _members(seen, [arm], group))
+    found = _answer(seen, [arm], group, (question, answer, sentence, open_question), row, (row.get("p_holm"), NO_GAIN))
+    return replace(found, about=f"{METHODS}: {group}") if row.get("method") == OVER_PLAIN else found
+
+
+def _claimed(seen: View, row: Row, of: str) -> tuple[str, str]:
+    """The answer and its sentence. of: what there is a gain or a loss of, if not of points."""
+    if refused(row):
+        return REFUSED, f"No claim: {reasons([row])}"
+    answer = {"gain": YES, "loss": NO}.get(row["claim"], OPEN)
+    words = {YES: "Yes: a real gain", NO: "No: a real loss"}
+    if answer in words:
+        return answer, f"{words[answer]}{of} on average over these languages."
+    return answer, undecided(row, seen.story.margin).capitalize()
+
+
+def _grows(seen: View, arm: Arm, row: Row) -> Answer:
+    """Whether an intermediate task's gain is larger under a method than under plain training."""
+    target, named, encoder = arm
+    intermediate, method = row["intermediate"], row["method"].removesuffix(f" {MINUS_PLAIN}")
+    question = f"Does {intermediate} help {target} on {encoder} more under {method} than under plain training?"
+    under = (target, f"{intermediate} (under {method})", encoder)
+    found = _answer(
+        seen, [under], HEADLINE_GROUP, (question, *_claimed(seen, row, " beyond the plain one"), ""), row, (row.get("p_holm"), NO_GAIN)
+    )
+    return replace(found, about=UNDER_METHODS, intermediate=named, test=NO_DIFFERENCE)
 
 
 def _scales(seen: View, verdict: CellVerdict, scaling: ScalingVerdict) -> Answer:
@@ -172,7 +204,7 @@ def _answer(seen: View, arms: Sequence[Arm], about: str, made: tuple[str, str, s
 
 
 def overall(seen: View, found: Sequence[Answer]) -> list[Overall]:
-    """The study's two or three questions: does it help, does it help the lowest level, does the gain hold on the larger encoder."""
+    """The study's questions: does it help, does it help the lowest level, does the gain hold on the larger encoder."""
     lowest = seen.story.levels[0] if seen.story.levels else ""
     asked = [
         (HEADLINE_GROUP, f"On average over all languages, does an intermediate task help, against {baseline_of(seen.story)}?"),
@@ -182,6 +214,11 @@ def overall(seen: View, found: Sequence[Answer]) -> list[Overall]:
     if not any(answer.target for answer in found):
         asked[0] = (HEADLINE_GROUP, "On average over all languages, is there a difference?")
         asked[1] = (lowest, f"Is there one in the languages of level {lowest}?")
+    asked += [
+        (f"{METHODS}: {HEADLINE_GROUP}", "On average over all languages, does a method help, against plain training?"),
+        (f"{METHODS}: {lowest}", f"Does a method help the languages of level {lowest}?"),
+        (UNDER_METHODS, "Does an intermediate task help more under a method than under plain training?"),
+    ]
     made = [(question, [answer for answer in found if answer.about == about]) for about, question in asked]
     return [_overall(question, of) for question, of in made if of]
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+OVER_PLAIN, MINUS_PLAIN = "against plain", "minus plain"
+"""The label `method` of a gain over the plain method; and, behind a method's name, of its gains minus the plain one's."""
+
 
 @dataclass(frozen=True, slots=True)
 class LanguageFacts:

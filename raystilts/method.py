@@ -1,0 +1,55 @@
+"""A method: another way to do the trainings of a run. A factor of a study, like the intermediate task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from raystilts.errors import UserError, nearest
+from raystilts.stage import Recipe
+from raystilts.task import Task
+
+PLAIN = "plain"
+"""The method that changes nothing. It is part of every study: the others are compared with it."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a run does otherwise than the plain one, which every study has beside it.
+
+    recipe: fields of Recipe and their values in the trainings of the intermediate and the target task; `intermediate` and `target` go for
+    one of the two and come above it. before: trainings between the pretrained encoder and the intermediate task, with the run's seed
+    (an alignment). change: what is read in place of a task's training data (augmented data).
+
+    Methods are compared at equal optimiser steps: one that changes the data, and with it how long an epoch is, needs `num_steps` in the
+    recipes of its tasks, or says `num_epochs` itself.
+    """
+
+    name: str
+    recipe: Mapping[str, object] = field(default_factory=dict)
+    intermediate: Mapping[str, object] = field(default_factory=dict)
+    target: Mapping[str, object] = field(default_factory=dict)
+    before: tuple[tuple[Task, Recipe], ...] = ()
+    change: Callable[[Task], Task] | None = None
+
+
+def check(method: Method) -> None:
+    """Raises UserError where a method names fields that a recipe does not have."""
+    known = [one.name for one in fields(Recipe)]
+    for name in (*method.recipe, *method.intermediate, *method.target):
+        if name not in known:
+            raise UserError(f"method {method.name!r}: a recipe has no field {name!r}; {nearest(name, known)}")
+
+
+def applied(method: Method, task: Task, recipe: Recipe, *, is_target: bool) -> tuple[Task, Recipe]:
+    """The task and the recipe of a training under a method. Raises UserError where the number of steps would follow from changed data."""
+    changes: dict[str, Any] = {**method.recipe, **(method.target if is_target else method.intermediate)}
+    changed = replace(recipe, **changes)
+    read = method.change(task) if method.change else task
+    if read != task and changed.num_steps is None and "num_epochs" not in changes:
+        raise UserError(
+            f"method {method.name!r} changes the training data of {task.name!r}, and with it the length of an epoch: give num_steps in the "
+            f"task's recipe, so that methods have equal steps, or num_epochs in the method."
+        )
+    return read, changed
