@@ -207,8 +207,8 @@ def analysis_plan(plan: Plan) -> stats.Plan:
     """What the study asks of the statistics: a gain per encoder, intermediate, method and target; each method against the plain one; the
     last encoder's gain minus the first's, and a method's minus the plain one's.
     """
-    study = plan.study
-    gains, over = _gains(plan), _over_plain(plan)
+    study, made = plan.study, _evaluations(plan)
+    gains, over = _gains(plan, made), _over_plain(plan, made)
     contrasts = {name: _contrast(name, plus, minus, labels, study) for name, (plus, minus, labels) in (gains | over).items()}
     small, large = study.encoders[0].name, study.encoders[-1].name
     interactions = [
@@ -226,7 +226,7 @@ def analysis_plan(plan: Plan) -> stats.Plan:
         for name, (plus, _, labels) in gains.items()
         if plus.get("method", PLAIN) != PLAIN
         and (plain := _name(labels["encoder"], labels["intermediate"], labels["target"], PLAIN)) in contrasts
-        and _stages(plan, plus) != _stages(plan, {**plus, "method": PLAIN})
+        and made[_arm(plus)] != made[_arm({**plus, "method": PLAIN})]
     ]
     level = levels(plan)
     groups = {name: tuple(code for code, of in level.items() if of == name) for name in study.level_order}
@@ -242,11 +242,22 @@ def analysis_plan(plan: Plan) -> stats.Plan:
     )
 
 
+Evaluations = Mapping[Arm, set[str]]
+"""Keys of the evaluations of each arm."""
+
+
+def _evaluations(plan: Plan) -> Evaluations:
+    found: dict[Arm, set[str]] = {}
+    for cell in plan.cells:
+        found.setdefault(cell.arm, set()).add(cell.evaluation.key)
+    return found
+
+
 Sides = tuple[dict[str, str], dict[str, str], dict[str, str]]
 """What selects the runs of the two sides of a contrast, and the contrast's labels."""
 
 
-def _gains(plan: Plan) -> dict[str, Sides]:
+def _gains(plan: Plan, made: Evaluations) -> dict[str, Sides]:
     """Every intermediate against none, under every method."""
     study, found = plan.study, {}
     for encoder, method, intermediate, target in product(study.encoders, _methods(plan), _intermediates(plan), _targets(plan)):
@@ -254,30 +265,23 @@ def _gains(plan: Plan) -> dict[str, Sides]:
         labels |= {"method": method if method == PLAIN else f"under {method}"} if study.methods else {}
         plus = {"encoder": encoder.name, "intermediate": intermediate, "target": target}
         plus |= {"method": method} if study.methods else {}
-        if not _stages(plan, plus):
-            continue
         found[_name(encoder.name, intermediate, target, method)] = plus, plus | {"intermediate": NONE}, labels | {"target": target}
     return found
 
 
-def _over_plain(plan: Plan) -> dict[str, Sides]:
+def _over_plain(plan: Plan, made: Evaluations) -> dict[str, Sides]:
     """Every method against the plain one, with every intermediate and with none, where they are not the same stages."""
     found = {}
     methods = [method for method in _methods(plan) if method != PLAIN]
     for encoder, method, intermediate, target in product(plan.study.encoders, methods, (NONE, *_intermediates(plan)), _targets(plan)):
         plus = {"encoder": encoder.name, "intermediate": intermediate, "method": method, "target": target}
         minus = plus | {"method": PLAIN}
-        if _stages(plan, plus) == _stages(plan, minus):
+        if made[_arm(plus)] == made[_arm(minus)]:
             continue
         what = f"{method} alone" if intermediate == NONE else f"{method} with {intermediate}"
         labels = {"encoder": encoder.name, "intermediate": what, "method": OVER_PLAIN, "target": target}
         found[f"{method} - {PLAIN}: {intermediate} > {target}, {encoder.name}"] = plus, minus, labels
     return found
-
-
-def _stages(plan: Plan, side: Mapping[str, str]) -> set[str]:
-    """Keys of the evaluations of an arm."""
-    return {cell.evaluation.key for cell in plan.cells if cell.arm == _arm(side)}
 
 
 def _contrast(name: str, plus: dict[str, str], minus: dict[str, str], labels: dict[str, str], study: Study) -> stats.Contrast:
