@@ -79,7 +79,7 @@ def fill(plan: Plan, store: Store) -> None:
 
 def seeds_of(plan: Plan) -> dict[str, int]:
     """Intermediate -> number of seeds."""
-    return {intermediate: number for (_, intermediate, _), number in plan.num_seeds.items()}
+    return {intermediate: number for (_, intermediate, _, _), number in plan.num_seeds.items()}
 
 
 def test_only_undecided_arms_get_more_seeds(world: Path) -> None:
