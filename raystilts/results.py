@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raystilts import languages, stats
+from raystilts import disclosure, languages, stats
 from raystilts.errors import UserError
 from raystilts.metrics import METRICS
 from raystilts.report import LanguageFacts, Story, verdict_lines, write_report
@@ -206,7 +206,10 @@ def analysis_plan(plan: Plan) -> stats.Plan:
     intermediates = list(dict.fromkeys(cell.intermediate for cell in plan.cells if cell.intermediate != NONE))
     targets = list(dict.fromkeys(cell.target for cell in plan.cells))
     contrasts = []
+    arms = {(cell.encoder, cell.intermediate, cell.target) for cell in plan.cells}
     for encoder, intermediate, target in product(study.encoders, intermediates, targets):
+        if (encoder.name, intermediate, target) not in arms:
+            continue
         labels = {"encoder": encoder.name, "intermediate": intermediate, "target": target}
         baseline = labels | {"intermediate": NONE}
         family = " ".join(labels[factor] for factor in study.families)
@@ -220,7 +223,7 @@ def analysis_plan(plan: Plan) -> stats.Plan:
             {"encoder": f"{small} to {large}", "intermediate": intermediate, "target": target},
         )
         for intermediate, target in product(intermediates, targets)
-        if small != large
+        if small != large and (large, intermediate, target) in arms
     ]
     level = levels(plan)
     groups = {name: tuple(code for code, of in level.items() if of == name) for name in study.level_order}
@@ -275,20 +278,14 @@ def story(plan: Plan, store: Store, command: str) -> Story:
         level_note=study.level_note,
         notes=(
             "Each encoder is one pretrained model: what is said here is said given it, not of pretraining again.",
-            "Models are trained and chosen on English only; the last weights of each training are evaluated, and none is left out.",
+            *disclosure.notes(plan),
             *([LOOKS.format(", ".join(map(str, study.looks)))] if study.looks else []),
         ),
         missing=tuple(missing),
         facts=facts(plan, store),
         margin=study.margin,
         alpha=study.alpha,
-        trap_cells=tuple(
-            dict.fromkeys(
-                f"{cell.intermediate} > {cell.target}: both phases train on the same data, so a gain says nothing of the task."
-                for cell in plan.cells
-                if cell.same_data
-            )
-        ),
+        trap_cells=tuple(disclosure.distrusted(plan)),
         complete=not missing,
         citations=tuple(dict.fromkeys(stage.task.citation for stage in plan.stages.values() if stage.task and stage.task.citation)),
     )

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-from raystilts import data, languages, tasks
+from raystilts import data, disclosure, languages, tasks
 from raystilts.errors import UserError
 from raystilts.store import Store
 from raystilts.study import ROLES, Plan
@@ -51,6 +51,7 @@ def _source_facts(source: Source) -> dict[str, Any]:
     return (
         facts
         | {"reader": source.reader, "note": source.exclude or None}
+        | ({"languages": list(source.languages)} if source.languages else {})
         | ({"more": [*map(_source_facts, source.more)]} if source.more else {})
     )
 
@@ -205,5 +206,6 @@ def plan_table(plan: Plan, store: Store) -> list[str]:
     lines.append(f"{'all':14}{total[0]:8}{total[1]:8}{total[2]:8}{total[3]:10}")
     if study.looks:
         lines += arms_table(plan)
-    twice = dict.fromkeys((cell.intermediate, cell.target) for cell in plan.cells if cell.same_data)
-    return lines + [f"note: {intermediate} > {target} trains on the same data twice." for intermediate, target in twice]
+    return lines + [
+        f"note: {line}" for line in (*disclosure.distrusted(plan), *disclosure.controls(plan), *disclosure.other_languages(plan))
+    ]

@@ -9,13 +9,17 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
-from raystilts import data, languages, tasks
+from raystilts import data, languages, mixing, tasks
 from raystilts.errors import UserError
 from raystilts.stage import Encoder, Recipe, Stage
 from raystilts.task import ENGLISH, Source, Task
 
 NONE = "none"
 """The baseline: no intermediate task."""
+
+OWN_DATA = "own-data"
+"""A control among the intermediates: the target's own training data (of several trainings the last one's), with the recipe of this name,
+whose num_steps are those of the intermediate task that it controls for; the target's training then begins anew, with a new head."""
 
 LEAST_ROOM = 16  # tokens for special ones and a piece of context, beside a question
 
@@ -26,7 +30,8 @@ ROLES: tuple[Role, ...] = ("pretraining", "intermediate", "target", "evaluation"
 
 @dataclass(frozen=True)
 class Study:
-    """Encoders x (no intermediate + intermediate tasks) x target tasks x seeds. A task is a `Task` or the name of one.
+    """Encoders x (no intermediate + intermediate tasks) x target tasks x seeds. A task is a `Task` or the name of one; OWN_DATA is the
+    control that trains on each target's own data (targets without training data have no such arm).
 
     recipes: by task name; "default" for the others. levels: resource level of each language, in this study's own words; empty
     means Joshi's classes, low (0-2) and high (3-5). margin: equivalence margin of the scaling decisions, in points.
@@ -63,6 +68,12 @@ class Cell:
     evaluation: Stage
     intermediate_stage: Stage | None
     same_data: bool  # both phases train on some of the same data: a gain is then no evidence for the intermediate task
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the intermediate training is one that cannot teach a task: more of the target's own data, or shuffled labels."""
+        middle = self.intermediate_stage
+        return self.intermediate == OWN_DATA or any(part.train and part.train.shuffled_labels for part in (middle.parts if middle else ()))
 
 
 Arm = tuple[str, str, str]
@@ -108,7 +119,7 @@ def make_plan(
     num_seeds: how many of the study's seeds an arm gets; others get those of the first look, or all where the study has no looks.
     Raises UserError where the study cannot be planned: unknown names, no languages, missing files.
     """
-    intermediates: list[Task | str] = [NONE, *(_task(task) for task in study.intermediates)]
+    intermediates: list[Task | str] = [NONE, *(task if task == OWN_DATA else _task(task) for task in study.intermediates)]
     targets = [_task(task) for task in study.targets]
     _check(study, intermediates, targets)
     planner = _Planner(study, data_dir, encoders_dir, num_seeds or {})
@@ -153,9 +164,14 @@ def _check_names(where: str, study: Study, intermediates: list[Task | str], targ
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise UserError(f"{where}: {kind} {twice[0]!r} is named twice; each may stand once.")
+    own = study.recipes.get(OWN_DATA)
+    if OWN_DATA in intermediates and (own is None or own.num_steps is None):
+        raise UserError(f"{where}: the control {OWN_DATA!r} needs recipes[{OWN_DATA!r}] with num_steps, those of what it controls for.")
     for task in intermediates:
         if isinstance(task, Task) and not (task.train or task.parts):
             raise UserError(f"{where}: {task.name!r} has no training data and cannot be an intermediate task.")
+        if isinstance(task, Task):
+            _check_training(task)
     for task in targets:
         if task.test is None:
             raise UserError(f"{where}: {task.name!r} has no test data and cannot be a target task.")
@@ -165,6 +181,15 @@ def _check_names(where: str, study: Study, intermediates: list[Task | str], targ
                 f"{where}: {task.name!r} has the labels {task.labels}, but is trained on {trained.name!r} with {trained.labels}; "
                 f"rename them with `values` of its sources."
             )
+
+
+def _check_training(task: Task) -> None:
+    """Raises UserError where an intermediate task's mixture or languages are not what they must be."""
+    if task.parts:
+        mixing.check(task)
+    for part in task.parts or (task,):
+        if part.train:
+            data.refuse_labelled(part.train, part)
 
 
 class _Planner:
@@ -201,7 +226,9 @@ class _Planner:
 
     def add_encoder(self, encoder: Encoder, intermediates: list[Task | str], targets: list[Task]) -> None:
         for intermediate, target in product(intermediates, targets):
-            untrained = not (_training_tasks(target) or isinstance(intermediate, Task))
+            if intermediate == OWN_DATA and not _training_tasks(target):
+                continue
+            untrained = intermediate == NONE and not _training_tasks(target)
             arm = (encoder.name, intermediate if isinstance(intermediate, str) else intermediate.name, target.name)
             number = self.num_seeds.setdefault(arm, self.study.looks[0] if self.study.looks else len(self.study.seeds))
             for seed in (None,) if untrained else self.study.seeds[:number]:
@@ -209,21 +236,22 @@ class _Planner:
 
     def add_cell(self, encoder: Encoder, intermediate: Task | str, target: Task, seed: int | None) -> None:
         model, root = self.pretrained(encoder)
-        middle = None
-        if isinstance(intermediate, Task):
-            model = middle = self.keep(self.training(intermediate, seed, model, root), "intermediate", encoder)
+        name = intermediate if isinstance(intermediate, str) else intermediate.name
+        middle, before = None, _training_tasks(target)[-1] if intermediate == OWN_DATA else intermediate
+        if isinstance(before, Task):
+            recipe = self.study.recipes[OWN_DATA] if intermediate == OWN_DATA else None
+            model = middle = self.keep(self.training(before, seed, model, root, recipe), "intermediate", encoder)
         same_data = False
         for place, task in enumerate(_training_tasks(target)):
             # what is trained in several steps for one target goes on with its head, where the kinds are one
             goes_on = place > 0 and model is not None and model.task is not None and model.task.kind == task.kind
             trained = self.training(task, seed, model, root, keep_head=goes_on)
-            same_data = same_data or (isinstance(intermediate, Task) and bool(self.origins(intermediate) & self.origins(task)))
+            same_data = same_data or (isinstance(before, Task) and bool(self.origins(before) & self.origins(task)))
             model = self.keep(trained, "target", encoder)
         languages = self.languages(target)
         read = self.test_data(target, languages)
         evaluation = Stage("evaluate", target, read, encoder="" if model else root, recipe=self.scoring(target), parent=model)
         evaluation = self.keep(evaluation, "evaluation", encoder)
-        name = intermediate if isinstance(intermediate, str) else intermediate.name
         self.cells.append(Cell(encoder.name, name, target.name, seed, languages, evaluation, middle, same_data))
 
     def test_data(self, target: Task, languages: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
