@@ -175,6 +175,8 @@ def build(
     saved = load_file(checkpoint / WEIGHTS) if checkpoint else {}
     touched = saved.pop("embedding.rows", torch.empty(0, dtype=torch.long))
     values = saved.pop("embedding.values", None)
+    if pieces is not None:
+        pieces = [*pieces, load_tokenizer(root).pad_token_id]  # which batches hold, also where the config names none
     rows = torch.arange(len(full)) if pieces is None else _rows(pieces, architectures.padding_row(base.config), len(full))
     matrix = full.detach()[rows].clone()
     if values is not None:
