@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raystilts import __version__, show
+from raystilts import __version__, languages, show
 from raystilts.errors import UserError
 from raystilts.process import owner
 from raystilts.store import Store, store_at
@@ -29,6 +29,7 @@ EPILOGUES = {
     "tune": "example: raystilts tune experiments/quickstart.py --task kind --trials 8",
     "status": "example: raystilts status experiments/quickstart.py",
     "report": "example: raystilts report experiments/quickstart.py --out report",
+    "translate": "example: raystilts translate mnli --model facebook/nllb-200-distilled-600M --revision COMMIT --language sw --out FILE",
     "data": "example: raystilts data check --data ../shared/data",
     "export": "example: raystilts export experiments/laptop.py --data DATA --encoders ENCODERS --intermediate mnli --out predictions",
     "analyse": "example: raystilts analyse TABLES --plan plan.toml --out analysis",
@@ -79,6 +80,9 @@ def parser() -> argparse.ArgumentParser:
     added.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with data in its original formats")
     added.add_argument("--json", action="store_true", help="print JSON")
 
+    added = verb("translate", "Translate a task's English training data; the same command continues what was interrupted.", translate)
+    add_translation_flags(added)
+
     added = verb("analyse", "Analyse predictions that anybody made: tables of runs and examples, a plan of contrasts in TOML.", analyse)
     added.add_argument("tables", type=Path, metavar="TABLES", help="folder with runs.parquet, and examples.parquet or scores")
     added.add_argument("--plan", type=Path, required=True, metavar="FILE", help="plan in TOML: metric, contrasts, interactions, policy")
@@ -128,6 +132,22 @@ def parser() -> argparse.ArgumentParser:
         if name == "tune":
             add_tune_flags(added)
     return top
+
+
+def add_translation_flags(added: argparse.ArgumentParser) -> None:
+    """Flags of a machine translation."""
+    added.add_argument("name", help="a task's name")
+    added.add_argument("--model", required=True, metavar="PLACE", help="a sequence-to-sequence model: a folder, or a Hub id")
+    added.add_argument("--revision", default="", metavar="COMMIT", help="commit of a Hub model")
+    added.add_argument("--language", required=True, metavar="CODE", help="the language to translate into")
+    added.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="translations/TASK-LANGUAGE.tsv below --data is where it is read"
+    )
+    added.add_argument("--data", type=Path, metavar="DIR", help="folder with data in its original formats (default: the Hub)")
+    added.add_argument("--limit", type=positive, metavar="N", help="translate that many examples (default: all)")
+    added.add_argument("--batch-size", type=positive, default=32, metavar="N", help="examples at once (32)")
+    added.add_argument("--max-length", type=positive, default=256, metavar="N", help="tokens of a text and of its translation (256)")
+    added.add_argument("--num-beams", type=positive, default=1, metavar="N", help="beams of the search (1: greedy)")
 
 
 def add_tune_flags(added: argparse.ArgumentParser) -> None:
@@ -412,6 +432,17 @@ def export_predictions(options: argparse.Namespace) -> int:
     plan, store = planned(options)
     cells = export.cells_of(plan, options.encoder, options.intermediate, options.seed)
     print("\n".join(export.xtreme(cells, store, options.data, options.out)))
+    return 0
+
+
+def translate(options: argparse.Namespace) -> int:
+    """Verb translate."""
+    from raystilts import tasks  # noqa: PLC0415
+    from raystilts.translate import Settings, translate_task  # noqa: PLC0415
+
+    language = languages.find(options.language).code
+    settings = Settings(options.model, language, options.revision, options.batch_size, options.max_length, options.num_beams)
+    print("\n".join(translate_task(tasks.find(options.name), settings, options.out, options.data, options.limit)))
     return 0
 
 

@@ -30,6 +30,7 @@ ALLOWED = {
     "disclosure": {"study", "task"},
     "architectures": {"errors"},  # what encoders differ in
     "model": {"architectures", "errors", "stage", "store", "task"},
+    "translate": {"data", "errors", "languages", "task", "tasks"},
     "check": {"data", "errors", "languages", "readers", "task", "tasks"},
     "features": {"stage"},
     "network": {"architectures", "model", "stage"},
@@ -85,6 +86,7 @@ ALLOWED = {
         "execute",
         "export",
         "halving",
+        "languages",
         "process",
         "results",
         "show",
@@ -93,7 +95,9 @@ ALLOWED = {
         "store",
         "study",
         "sweep",
+        "tasks",
         "tracking",
+        "translate",
         "tune",
     },
 }
