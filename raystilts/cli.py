@@ -163,7 +163,9 @@ def add_tune_flags(added: argparse.ArgumentParser) -> None:
 
 
 def add_simulation_flags(added: argparse.ArgumentParser) -> None:
-    """Flags that ask how long a plan takes."""
+    """Flags that ask how long a plan takes, and what it costs."""
+    what = "say what the plan costs on devices that train on N sequences a second with the first encoder; ENCODER=N for another"
+    added.add_argument("--throughput", nargs="+", default=[], metavar="N", help=what)
     added.add_argument("--simulate", action="store_true", help="say how long the missing stages take, by the sweep's own order of jobs")
     added.add_argument("--workers", type=positive, default=2, metavar="N", help="jobs at the same time in the simulation (default: 2)")
     how = "; also ROLE=X or ROLE:ENCODER=X, such as target:xlmr-large=5 (default: what the store has measured)"
@@ -274,6 +276,12 @@ def show_plan(options: argparse.Namespace) -> int:
         found = simulate.simulate(simulate.graph_of(plan), known.seconds, options.workers, store.finished(plan.stages))
         facts = simulate.facts(found, known)
         print(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else "\n".join(simulate.lines(found, known)))
+        return 0
+    if options.throughput:
+        from raystilts import cost  # noqa: PLC0415  needed here only
+
+        found_cost = cost.cost_of(plan, cost.throughputs(plan, options.throughput), options.data)
+        print(json.dumps(cost.facts(found_cost), indent=1) if options.json else "\n".join(cost.lines(found_cost)))
         return 0
     rows = show.plan_rows(plan, store)
     print(json.dumps(rows, indent=1, ensure_ascii=False) if options.json else "\n".join(show.plan_table(plan, store)))

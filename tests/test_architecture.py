@@ -44,6 +44,7 @@ ALLOWED = {
     "execute": {"architectures", "data", "errors", "evaluate", "model", "resume", "stage", "store", "study", "task", "train"},
     "faults": set(),
     "schedule": {"faults", "store", "study"},
+    "cost": {"data", "errors", "features", "mixing", "stage", "study", "task", "tasks"},
     "simulate": {"data", "errors", "progress", "schedule", "stage", "store", "study", "task"},
     "progress": {"schedule"},
     "tracking": {"errors", "study"},
@@ -82,6 +83,7 @@ ALLOWED = {
     "cli": {
         "analyse",
         "check",
+        "cost",
         "errors",
         "execute",
         "export",
