@@ -89,7 +89,7 @@ XNLI = {
     "sw": ("Naye akasema, Mama, niko nyumbani.|Alimwambia mamake amefika.", '"Daraja|Daraja limefungwa.', "Ziwa ni baridi.|Ni moto."),
     "th": ("และเขาพูดว่า แม่ ผมกลับมาบ้านแล้ว|เขาบอกแม่ว่าถึงบ้านแล้ว", '"สะพาน|สะพานปิด', "ทะเลสาบเย็น|ทะเลสาบร้อน"),
 }
-TRANSLATED = {
+MULTINLI = {
     **dict.fromkeys(("bg", "de", "el", "es", "fr", "hi", "ru", "tr", "ur", "vi", "zh"), ('"A lake|It is cold.', "A bridge.|No bridge.")),
     "en": ('"The lake is cold|Nobody swims.', "Anna built a bridge.|There is no bridge."),
     "ar": ('"البحيرة باردة|لا أحد يسبح.', "بنت آنا جسرا.|لا يوجد جسر."),
@@ -137,7 +137,7 @@ def _inference(folder: Path) -> None:
     rows = [record(n, row, genre="telephone", promptID=str(n)) for n, row in enumerate(MNLI)]
     _jsonl(folder / "mnli" / "multinli_1.0_train.jsonl", rows, ascii_only=True)
     _jsonl(folder / "snli" / "snli_1.0_train.jsonl", [record(n, row, captionID=f"{n}.jpg#4") for n, row in enumerate(SNLI)])
-    for language, pairs in TRANSLATED.items():  # XNLI-MT-1.0's own spelling of the third label
+    for language, pairs in MULTINLI.items():  # XNLI-MT-1.0's own spelling of the third label
         head = [("premise", "hypo", "label")]
         _tsv(
             folder / "xnli" / f"multinli.train.{language}.tsv",

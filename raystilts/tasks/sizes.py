@@ -47,8 +47,27 @@ HUB: Mapping[tuple[str, str, str], Size] = {
     ("cambridgeltl/xcopa", "{language}", "test"): 500,
     ("unimelb-nlp/wikiann", "{language}", "train"): {"en": 20_000},
     ("unimelb-nlp/wikiann", "{language}", "validation"): {"en": 10_000},
-    ("google/xtreme", "udpos.train", "train"): {"en": 21_253},
-    ("google/xtreme", "udpos.dev", "validation"): {"en": 3_974},
+    ("google/xtreme", "udpos.{name}", "train"): {"en": 21_253},
+    ("google/xtreme", "udpos.{name}", "validation"): {"en": 3_974},
+    ("google/xtreme", "udpos.{name}", "test"): {
+        "af": 425, "ar": 1_680, "el": 456, "en": 5_440, "eu": 1_799, "hi": 2_684, "kk": 1_047, "mr": 47, "ta": 654, "te": 146, "th": 1_000,
+        "tl": 222, "tr": 5_842, "ur": 535, "vi": 800, "yo": 318,
+    },
+    ("unimelb-nlp/wikiann", "{language}", "test"): {
+        **dict.fromkeys(("ar", "de", "en", "eu", "ka"), 10_000),
+        **dict.fromkeys(("af", "az", "bn", "kk", "ml", "mr", "sw", "ta", "te", "tl", "ur"), 1_000),
+        **dict.fromkeys(("gu", "jv", "my", "pa", "qu", "yo"), 100),
+    },
+    ("mteb/tatoeba-bitext-mining", "{tatoeba}-eng", "test"): {
+        **dict.fromkeys(
+            (
+                *("af", "ar", "az", "bg", "bn", "de", "el", "es", "et", "eu", "fa", "fi", "fr", "he", "hi", "hu", "id", "it", "ja", "ko"),
+                *("lt", "mr", "nl", "pl", "pt", "ro", "ru", "tl", "tr", "uk", "ur", "vi", "zh"),
+            ),
+            1_000,
+        ),
+        "jv": 205, "ka": 746, "kk": 575, "ml": 687, "sw": 390, "ta": 307, "te": 234, "th": 548,
+    },
     ("mteb/sib200", "{flores}", "train"): 701,
     ("mteb/sib200", "{flores}", "validation"): 99,
     ("mteb/sib200", "{flores}", "test"): 204,
