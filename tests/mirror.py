@@ -140,7 +140,7 @@ def _inference(folder: Path) -> None:
     for language, pairs in MULTINLI.items():  # XNLI-MT-1.0's own spelling of the third label
         head = [("premise", "hypo", "label")]
         _tsv(
-            folder / "xnli" / f"multinli.train.{language}.tsv",
+            folder / "xnli-mt" / f"multinli.train.{language}.tsv",
             head + [(*pair.split("|"), "contradictory" if n else "neutral") for n, pair in enumerate(pairs)],
         )
     for number, (context, hypothesis, label) in ANLI.items():

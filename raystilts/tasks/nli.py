@@ -93,7 +93,7 @@ MNLI_TRANSLATED = Task(
     # row i is the same pair in every language, and its label must be the English row's
     train=replace(
         _xnli("train", "train"),
-        files=("xnli/multinli.train.{language}.tsv",),  # of XNLI-MT-1.0
+        files=("xnli-mt/multinli.train.{language}.tsv",),  # XNLI-MT-1.0/multinli
         header=("premise", "hypo", "label"),
         values=(("contradictory", "contradiction"),),
         origin="mnli",
