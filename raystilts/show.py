@@ -117,7 +117,8 @@ def task_lines(facts: dict[str, Any]) -> list[str]:
             continue
         for place, one in enumerate((source, *source.get("more", ()))):
             where = " ".join(filter(None, (one["hub"], one["subset"], one["split"]))) or "not on the Hub"
-            note = f"; {one['note']}" if one["note"] else ""
+            note = f"; read in {', '.join(one['languages'])}" if "languages" in one else ""
+            note += f"; {one['note']}" if one["note"] else ""
             lines.append(f"{split if place == 0 else '  and':12} {where}; files: {', '.join(one['files'])} ({one['reader']}){note}")
     for split, by_language in facts["splits"].items():
         for language, known in by_language.items():
