@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raystilts import __version__, show
+from raystilts import __version__, languages, show
 from raystilts.errors import UserError
 from raystilts.process import owner
 from raystilts.store import Store, store_at
@@ -29,6 +29,7 @@ EPILOGUES = {
     "tune": "example: raystilts tune experiments/quickstart.py --task kind --trials 8",
     "status": "example: raystilts status experiments/quickstart.py",
     "report": "example: raystilts report experiments/quickstart.py --out report",
+    "translate": "example: raystilts translate mnli --model facebook/nllb-200-distilled-600M --revision COMMIT --language sw --out FILE",
     "data": "example: raystilts data check --data ../shared/data",
     "export": "example: raystilts export experiments/laptop.py --data DATA --encoders ENCODERS --intermediate mnli --out predictions",
     "analyse": "example: raystilts analyse TABLES --plan plan.toml --out analysis",
@@ -78,6 +79,9 @@ def parser() -> argparse.ArgumentParser:
     added.add_argument("action", choices=["check"], help="check: counts, label distributions, duplicates, every malformed row")
     added.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with data in its original formats")
     added.add_argument("--json", action="store_true", help="print JSON")
+
+    added = verb("translate", "Translate a task's English training data; the same command continues what was interrupted.", translate)
+    add_translation_flags(added)
 
     added = verb("analyse", "Analyse predictions that anybody made: tables of runs and examples, a plan of contrasts in TOML.", analyse)
     added.add_argument("tables", type=Path, metavar="TABLES", help="folder with runs.parquet, and examples.parquet or scores")
@@ -130,6 +134,22 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def add_translation_flags(added: argparse.ArgumentParser) -> None:
+    """Flags of a machine translation."""
+    added.add_argument("name", help="a task's name")
+    added.add_argument("--model", required=True, metavar="PLACE", help="a sequence-to-sequence model: a folder, or a Hub id")
+    added.add_argument("--revision", default="", metavar="COMMIT", help="commit of a Hub model")
+    added.add_argument("--language", required=True, metavar="CODE", help="the language to translate into")
+    added.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="translations/TASK-LANGUAGE.tsv below --data is where it is read"
+    )
+    added.add_argument("--data", type=Path, metavar="DIR", help="folder with data in its original formats (default: the Hub)")
+    added.add_argument("--limit", type=positive, metavar="N", help="translate that many examples (default: all)")
+    added.add_argument("--batch-size", type=positive, default=32, metavar="N", help="examples at once (32)")
+    added.add_argument("--max-length", type=positive, default=256, metavar="N", help="tokens of a text and of its translation (256)")
+    added.add_argument("--num-beams", type=positive, default=1, metavar="N", help="beams of the search (1: greedy)")
+
+
 def add_tune_flags(added: argparse.ArgumentParser) -> None:
     """Flags of a search for recipes."""
     added.add_argument("--task", metavar="TASK", help="the task whose recipe is searched (default: each that the study trains)")
@@ -143,7 +163,9 @@ def add_tune_flags(added: argparse.ArgumentParser) -> None:
 
 
 def add_simulation_flags(added: argparse.ArgumentParser) -> None:
-    """Flags that ask how long a plan takes."""
+    """Flags that ask how long a plan takes, and what it costs."""
+    what = "say what the plan costs on devices that train on N sequences a second with the first encoder; ENCODER=N for another"
+    added.add_argument("--throughput", nargs="+", default=[], metavar="N", help=what)
     added.add_argument("--simulate", action="store_true", help="say how long the missing stages take, by the sweep's own order of jobs")
     added.add_argument("--workers", type=positive, default=2, metavar="N", help="jobs at the same time in the simulation (default: 2)")
     how = "; also ROLE=X or ROLE:ENCODER=X, such as target:xlmr-large=5 (default: what the store has measured)"
@@ -254,6 +276,12 @@ def show_plan(options: argparse.Namespace) -> int:
         found = simulate.simulate(simulate.graph_of(plan), known.seconds, options.workers, store.finished(plan.stages))
         facts = simulate.facts(found, known)
         print(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else "\n".join(simulate.lines(found, known)))
+        return 0
+    if options.throughput:
+        from raystilts import cost  # noqa: PLC0415  needed here only
+
+        found_cost = cost.cost_of(plan, cost.throughputs(plan, options.throughput), options.data)
+        print(json.dumps(cost.facts(found_cost), indent=1) if options.json else "\n".join(cost.lines(found_cost)))
         return 0
     rows = show.plan_rows(plan, store)
     print(json.dumps(rows, indent=1, ensure_ascii=False) if options.json else "\n".join(show.plan_table(plan, store)))
@@ -412,6 +440,17 @@ def export_predictions(options: argparse.Namespace) -> int:
     plan, store = planned(options)
     cells = export.cells_of(plan, options.encoder, options.intermediate, options.seed)
     print("\n".join(export.xtreme(cells, store, options.data, options.out)))
+    return 0
+
+
+def translate(options: argparse.Namespace) -> int:
+    """Verb translate."""
+    from raystilts import tasks  # noqa: PLC0415
+    from raystilts.translate import Settings, translate_task  # noqa: PLC0415
+
+    language = languages.find(options.language).code
+    settings = Settings(options.model, language, options.revision, options.batch_size, options.max_length, options.num_beams)
+    print("\n".join(translate_task(tasks.find(options.name), settings, options.out, options.data, options.limit)))
     return 0
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from raystilts import languages
+from raystilts import languages, shuffling
 from raystilts.errors import UserError, nearest
 from raystilts.readers import OnError, Row, digest16, filled, paths_of, place_of, refuse, refuse_row, revision_of, rows_of
 from raystilts.task import ENGLISH, Example, Kind, Source, Task
@@ -130,6 +130,11 @@ def identity(source: Source, language: str, data: Path | None = None) -> str:
     others = [identity(further, code, data) for further in source.more]
     if source.without:
         others.append(f"without {identity(source.without, ENGLISH, data)}")
+    if source.shuffled_labels:
+        others.append(f"shuffled labels {shuffling.VERSION}")
+    if source.languages:
+        code, *rest = (languages.find(language).code for language in source.languages)
+        others = [*(identity(in_one(source), language, data) for language in rest), *others]
     if source.generate:
         made = list(source.generate(code))
         whole = [(e.id, e.texts, e.label, e.cluster, e.starts) for e in (made if others else subset(made, source.limit))]
@@ -153,6 +158,8 @@ def origins(source: Source, data: Path | None = None) -> frozenset[str]:
     Two trainings that share one share data, though one may learn to answer questions and the other to find sentences.
     """
     shared = frozenset[str]().union(*(origins(further, data) for further in source.more))
+    if source.languages and ENGLISH not in source.languages:
+        return shared | ({f"origin {source.origin}"} if source.origin else set())
     if source.origin:
         shared |= {f"origin {source.origin}"}
     if source.generate:
@@ -183,7 +190,12 @@ def subset(found: list[Example], limit: int | None) -> list[Example]:
 
 def _read(source: Source, task: Task, code: str, data: Path | None) -> list[Example]:
     """The source's own examples, then those of `more`; of all these without what `without` holds, as many as `limit` says."""
-    if source.generate:
+    if source.languages:
+        refuse_labelled(source, task)
+        found: list[Example] = []
+        for language in source.languages:
+            found = _joined(found, _read(in_one(source), task, languages.find(language).code, data))
+    elif source.generate:
         found = list(source.generate(code))
     elif source.parallel and code != ENGLISH:
         found = _parallel(task, source, code, data)
@@ -194,7 +206,24 @@ def _read(source: Source, task: Task, code: str, data: Path | None) -> list[Exam
     if source.without:
         seen = _first_texts(source.without, task.kind, data)
         found = [example for example in found if _first(example, task.kind) not in seen]
+    if source.shuffled_labels:
+        found = shuffling.shuffled(found, task)
     return subset(found, source.limit)
+
+
+def in_one(source: Source) -> Source:
+    """What is read in each of a source's `languages`, without what holds of all of them together."""
+    return dataclasses.replace(source, languages=(), more=(), without=None, limit=None, shuffled_labels=False)
+
+
+def refuse_labelled(source: Source, task: Task) -> None:
+    """Raises UserError where a source would read labelled data in other languages than English that is no translation of English data."""
+    foreign = [language for language in source.languages if languages.find(language).code != ENGLISH]
+    if foreign and task.kind != "mlm" and not source.translated:
+        raise UserError(
+            f"{task.name}: its source reads labelled data in {foreign[0]!r}; only text for masked words and machine translations of "
+            f"English training data (`translated=True`) may be read in other languages than English."
+        )
 
 
 def _place(source: Source, code: str, data: Path | None) -> tuple[str, OnError]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import raystilts
-from raystilts import model
+from raystilts import architectures, model
 from raystilts.errors import UserError
 from raystilts.model import Root
 from raystilts.stage import SCHEMA, Encoder, Stage
@@ -161,15 +161,22 @@ def check_inputs(plan: Plan, site: Site) -> None:
                 data.answered(task, {language: asked}, [pools[language]])
     for encoder in plan.study.encoders:
         if encoder.architecture is None:
-            root = root_of_encoder(encoder, site)
-            try:
-                model.load_tokenizer(root)
-                model.load_root(root)
-            except (OSError, ValueError, KeyError) as error:
-                reason = str(error).strip().splitlines()[0]
-                raise UserError(
-                    f"encoder {encoder.name!r}: {root.source} cannot be loaded ({reason}); give a complete encoder folder."
-                ) from error
+            _check_encoder(encoder, plan, site)
+
+
+def _check_encoder(encoder: Encoder, plan: Plan, site: Site) -> None:
+    """Raises UserError where an encoder cannot be loaded, or a recipe wants longer inputs than it reads."""
+    root = root_of_encoder(encoder, site)
+    try:
+        model.load_tokenizer(root)
+        longest = architectures.longest(model.load_root(root))
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"encoder {encoder.name!r}: {root.source} cannot be loaded ({reason}); give a complete encoder folder.") from error
+    for key, stage in plan.stages.items():
+        wanted = stage.recipe.max_length if stage.recipe and plan.encoders[key] == encoder.name else 0
+        if longest is not None and wanted > longest:
+            raise UserError(f"{plan.label(key)}: its recipe has max_length {wanted}, but the encoder reads {longest} tokens at most.")
 
 
 def _initialise(stage: Stage, site: Site, folder: Path) -> dict[str, Any]:
@@ -198,7 +205,8 @@ def checkpoint_of(stage: Stage, site: Site) -> Path | None:
 def root_of_encoder(encoder: Encoder, site: Site) -> Root:
     """Where a pretrained encoder lies."""
     folder = model.encoder_folder(encoder, site.encoders)
-    return Root(str(folder)) if folder else Root(encoder.hub, encoder.revision)
+    drawn = encoder.pretraining_seed if encoder.random_weights else None
+    return Root(str(folder), None, drawn) if folder else Root(encoder.hub, encoder.revision, drawn)
 
 
 def _description(stage: Stage) -> dict[str, Any]:

@@ -12,12 +12,13 @@ import contextlib
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from raystilts import architectures
 from raystilts.errors import UserError
 from raystilts.stage import Encoder, Pooling
 
@@ -39,24 +40,28 @@ def encoder_folder(encoder: Encoder, encoders_dir: Path | None) -> Path | None:
         raise UserError(
             f"encoder {encoder.name!r}: {folder} has no config.json; put an encoder folder there or name its parent with --encoders."
         )
-    if not list(folder.glob("*.safetensors")):
+    if not encoder.random_weights and not list(folder.glob("*.safetensors")):
         raise UserError(f"encoder {encoder.name!r}: {folder} has no *.safetensors; other weight formats are not loaded.")
     return folder
 
 
 def encoder_identity(encoder: Encoder, encoders_dir: Path | None) -> str:
-    """What an encoder is, whatever it is called and wherever it lies: the hash of its files, or its Hub id and revision."""
+    """What an encoder is, whatever it is called and wherever it lies: the hash of its files, or its Hub id and revision.
+
+    With random weights it is their seed, and the same of all files but the weights.
+    """
+    drawn = f"random {encoder.pretraining_seed}:" if encoder.random_weights else ""
     folder = encoder_folder(encoder, encoders_dir)
     if folder is None:
         if not (encoder.hub and encoder.revision):
             raise UserError(f"encoder {encoder.name!r}: name a folder, or a Hub id and the revision (commit) to pin it to.")
-        return f"hub:{encoder.hub}@{encoder.revision}"
+        return f"{drawn}hub:{encoder.hub}@{encoder.revision}"
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.name in ("config.json", *TOKENIZER_FILES) or path.suffix == ".safetensors":
+        if path.name in ("config.json", *TOKENIZER_FILES) or (path.suffix == ".safetensors" and not drawn):
             stat = path.stat()
             digest.update(f"{path.name} {_file_hash(path, stat.st_size, stat.st_mtime_ns)}\n".encode())
-    return f"sha256:{digest.hexdigest()}"
+    return f"{drawn}sha256:{digest.hexdigest()}"
 
 
 @lru_cache(maxsize=64)
@@ -68,10 +73,14 @@ def _file_hash(path: Path, size: int, mtime: int) -> str:
 
 @dataclass(frozen=True)
 class Root:
-    """Where a lineage's root encoder is loaded from: a folder, or a Hub id and its revision."""
+    """Where a lineage's root encoder is loaded from: a folder, or a Hub id and its revision.
+
+    random_seed: its weights are drawn with this seed and not read.
+    """
 
     source: str
     revision: str | None = None
+    random_seed: int | None = None
 
 
 def _transformers() -> Any:
@@ -101,6 +110,8 @@ def _read_faults(root: Root) -> Iterator[None]:
 def load_root(root: Root) -> Any:
     """The root encoder, loaded once per process; never changed (`Model` copies what it trains)."""
     with _read_faults(root):
+        if root.random_seed is not None:
+            return _random_encoder(root)
         encoder = _transformers().AutoModel.from_pretrained(
             root.source, revision=root.revision or "main", use_safetensors=True, trust_remote_code=False, dtype="float32"
         )
@@ -109,13 +120,25 @@ def load_root(root: Root) -> Any:
     return encoder.eval()
 
 
+def _random_encoder(root: Root) -> Any:
+    """An encoder of the root's config with the weights that its architecture begins pretraining with."""
+    import torch  # noqa: PLC0415
+
+    config = _transformers().AutoConfig.from_pretrained(root.source, revision=root.revision or "main", trust_remote_code=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(root.random_seed or 0)
+        encoder = _transformers().AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None
+    return encoder.eval()
+
+
 @lru_cache(maxsize=2)
 def load_tokenizer(root: Root) -> Any:
     """The root encoder's tokenizer, loaded once per process."""
     with _read_faults(root):
         tokenizer = _transformers().AutoTokenizer.from_pretrained(root.source, revision=root.revision or "main", trust_remote_code=False)
-    if not tokenizer.is_fast:
-        raise UserError(f"{root.source}: its tokenizer has no fast (Rust) version, which is needed to align words with pieces.")
+    architectures.check_tokenizer(tokenizer, root.source)
     return tokenizer
 
 
@@ -152,7 +175,9 @@ def build(
     saved = load_file(checkpoint / WEIGHTS) if checkpoint else {}
     touched = saved.pop("embedding.rows", torch.empty(0, dtype=torch.long))
     values = saved.pop("embedding.values", None)
-    rows = torch.arange(len(full)) if pieces is None else _rows(pieces, base.config.pad_token_id, len(full))
+    if pieces is not None:
+        pieces = [*pieces, load_tokenizer(root).pad_token_id]  # which batches hold, also where the config names none
+    rows = torch.arange(len(full)) if pieces is None else _rows(pieces, architectures.padding_row(base.config), len(full))
     matrix = full.detach()[rows].clone()
     if values is not None:
         inside, place = _positions(touched, rows)
@@ -193,13 +218,17 @@ def _head(root: Root, config: Any, width: int, seed: int) -> nn.Module:
 
 
 def masked_head(root: Root, config: Any, seed: int) -> nn.Module:
-    """The head of XLM-R's masked language model: dense layer, GELU, layer norm, then the embedding matrix and a bias per piece.
+    """The head of XLM-R's and BERT's masked language model: dense layer, GELU, layer norm, then the embedding matrix and a bias per piece.
 
-    (states [n, hidden], matrix [vocab, hidden]) -> logits [n, vocab]. Its weights are the root's where the root's file holds them
-    (`lm_head.*`), else they are new, and must be learned first.
+    (states [n, hidden], matrix [vocab, hidden]) -> logits [n, vocab]. Its weights are the root's where the root's file holds such a head
+    (architectures.HEADS), else they are new, and must be learned first. Raises UserError where embeddings are not of the states' size.
     """
     import torch  # noqa: PLC0415
     from torch import nn  # noqa: PLC0415
+
+    width = load_root(root).get_input_embeddings().weight.shape[1]
+    if width != config.hidden_size:
+        raise UserError(f"{root.source}: embeddings of {width} and states of {config.hidden_size} numbers cannot be tied to mask words.")
 
     class Head(nn.Module):
         def __init__(self) -> None:
@@ -216,21 +245,25 @@ def masked_head(root: Root, config: Any, seed: int) -> nn.Module:
     with torch.no_grad():
         head.dense.weight.normal_(0.0, getattr(config, "initializer_range", 0.02), generator=torch.Generator().manual_seed(seed))
         head.dense.bias.zero_()
-    pretrained = _root_tensors(root, "lm_head.")
-    if pretrained.keys() >= head.state_dict().keys():
-        head.load_state_dict({name: pretrained[name] for name in head.state_dict()})
+    for names in architectures.HEADS:
+        places = {
+            name: f"{names[part]}.{rest}" if rest else names[part] for name in head.state_dict() for part, _, rest in [name.partition(".")]
+        }
+        found = _root_tensors(root, places.values())
+        if len(found) == len(places):
+            head.load_state_dict({name: found[place] for name, place in places.items()})
     return head
 
 
-def _root_tensors(root: Root, prefix: str) -> dict[str, Tensor]:
-    """The root file's tensors whose names begin so, without the prefix; {} for a file in several parts."""
+def _root_tensors(root: Root, names: Collection[str]) -> dict[str, Tensor]:
+    """Those of the root file's tensors; {} for a file in several parts, and where weights are random."""
     from safetensors import safe_open  # noqa: PLC0415
 
     path = _transformers().utils.cached_file(root.source, WEIGHTS, revision=root.revision, _raise_exceptions_for_missing_entries=False)
-    if path is None:
+    if path is None or root.random_seed is not None:
         return {}
     with safe_open(path, "pt") as file:
-        return {name.removeprefix(prefix): file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
+        return {name: file.get_tensor(name) for name in file.keys() if name in names}  # noqa: SIM118
 
 
 def _rows(pieces: Iterable[int], pad: int, vocab_size: int) -> Tensor:

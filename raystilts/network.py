@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raystilts import model
+from raystilts import architectures, model
 from raystilts.model import Model
 from raystilts.stage import Recipe
 
@@ -23,6 +23,7 @@ class Network(nn.Module):
     def __init__(self, parts: Model, recipe: Recipe, tokenizer: Any, losses: Sequence[Loss] = ()) -> None:
         super().__init__()
         self.encoder, self.heads, self.recipe, self.losses = parts.encoder, parts.heads, recipe, losses
+        self.separator = architectures.segment_separator(parts.encoder.config, tokenizer)
         self.pad, self.mask = tokenizer.pad_token_id, tokenizer.mask_token_id
         self.index: Tensor
         self.special: Tensor
@@ -37,8 +38,13 @@ class Network(nn.Module):
 
     def states(self, pieces: Tensor) -> Tensor:
         """[batch, length] ids -> [batch, length, hidden] last states."""
-        last: Tensor = self.encoder(input_ids=self.index[pieces], attention_mask=(pieces != self.pad).long()).last_hidden_state
+        last: Tensor = self.encoder(**self.inputs(pieces)).last_hidden_state
         return last
+
+    def inputs(self, pieces: Tensor) -> dict[str, Tensor]:
+        """[batch, length] ids -> what the encoder reads, each [batch, length]."""
+        found = {"input_ids": self.index[pieces], "attention_mask": (pieces != self.pad).long()}
+        return found if self.separator is None else found | {"token_type_ids": architectures.segments(pieces, self.separator, self.pad)}
 
     def pooled(self, pieces: Tensor) -> Tensor:
         """[batch, length] ids -> [batch, hidden]: what a classifying head reads, after dropout."""
@@ -49,8 +55,7 @@ class Network(nn.Module):
 
         A layer is named by its relative depth: 0.0 are the embeddings, 1.0 is the last, 0.5 the 6th of 12.
         """
-        mask = (pieces != self.pad).long()
-        states: Sequence[Tensor] = self.encoder(input_ids=self.index[pieces], attention_mask=mask, output_hidden_states=True).hidden_states
+        states: Sequence[Tensor] = self.encoder(**self.inputs(pieces), output_hidden_states=True).hidden_states
         content = torch.isin(pieces, self.special, invert=True)
         chosen = [states[round(layer * (len(states) - 1))] for layer in layers]
         return [functional.normalize(model.pool(layer, content, "mean").float(), dim=-1) for layer in chosen]
@@ -58,5 +63,5 @@ class Network(nn.Module):
     def dropout(self, states: Tensor) -> Tensor:
         """The encoder's own hidden dropout, before a head; nothing in evaluation."""
         own: Any = self.encoder.config
-        rate = own.hidden_dropout_prob if self.recipe.dropout is None else self.recipe.dropout
+        rate = architectures.hidden_dropout(own) if self.recipe.dropout is None else self.recipe.dropout
         return functional.dropout(states, rate, self.training)

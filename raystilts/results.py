@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raystilts import languages, stats
+from raystilts import disclosure, languages, stats
 from raystilts.errors import UserError
 from raystilts.method import PLAIN
 from raystilts.metrics import METRICS
@@ -265,7 +265,8 @@ def _gains(plan: Plan, made: Evaluations) -> dict[str, Sides]:
         labels |= {"method": method if method == PLAIN else f"under {method}"} if study.methods else {}
         plus = {"encoder": encoder.name, "intermediate": intermediate, "target": target}
         plus |= {"method": method} if study.methods else {}
-        found[_name(encoder.name, intermediate, target, method)] = plus, plus | {"intermediate": NONE}, labels | {"target": target}
+        if _arm(plus) in made:
+            found[_name(encoder.name, intermediate, target, method)] = plus, plus | {"intermediate": NONE}, labels | {"target": target}
     return found
 
 
@@ -276,7 +277,7 @@ def _over_plain(plan: Plan, made: Evaluations) -> dict[str, Sides]:
     for encoder, method, intermediate, target in product(plan.study.encoders, methods, (NONE, *_intermediates(plan)), _targets(plan)):
         plus = {"encoder": encoder.name, "intermediate": intermediate, "method": method, "target": target}
         minus = plus | {"method": PLAIN}
-        if made[_arm(plus)] == made[_arm(minus)]:
+        if _arm(plus) not in made or made[_arm(plus)] == made[_arm(minus)]:
             continue
         what = f"{method} alone" if intermediate == NONE else f"{method} with {intermediate}"
         labels = {"encoder": encoder.name, "intermediate": what, "method": OVER_PLAIN, "target": target}
@@ -340,20 +341,14 @@ def story(plan: Plan, store: Store, command: str) -> Story:
         level_note=study.level_note,
         notes=(
             "Each encoder is one pretrained model: what is said here is said given it, not of pretraining again.",
-            "Models are trained and chosen on English only; the last weights of each training are evaluated, and none is left out.",
+            *disclosure.notes(plan),
             *([LOOKS.format(", ".join(map(str, study.looks)))] if study.looks else []),
         ),
         missing=tuple(missing),
         facts=facts(plan, store),
         margin=study.margin,
         alpha=study.alpha,
-        trap_cells=tuple(
-            dict.fromkeys(
-                f"{cell.intermediate} > {cell.target}: both phases train on the same data, so a gain says nothing of the task."
-                for cell in plan.cells
-                if cell.same_data
-            )
-        ),
+        trap_cells=tuple(disclosure.distrusted(plan)),
         complete=not missing,
         citations=tuple(dict.fromkeys(stage.task.citation for stage in plan.stages.values() if stage.task and stage.task.citation)),
     )

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-from raystilts import data, languages, tasks
+from raystilts import data, disclosure, languages, tasks
 from raystilts.errors import UserError
 from raystilts.method import PLAIN
 from raystilts.store import Store
@@ -52,6 +52,7 @@ def _source_facts(source: Source) -> dict[str, Any]:
     return (
         facts
         | {"reader": source.reader, "note": source.exclude or None}
+        | ({"languages": list(source.languages)} if source.languages else {})
         | ({"more": [*map(_source_facts, source.more)]} if source.more else {})
     )
 
@@ -117,7 +118,8 @@ def task_lines(facts: dict[str, Any]) -> list[str]:
             continue
         for place, one in enumerate((source, *source.get("more", ()))):
             where = " ".join(filter(None, (one["hub"], one["subset"], one["split"]))) or "not on the Hub"
-            note = f"; {one['note']}" if one["note"] else ""
+            note = f"; read in {', '.join(one['languages'])}" if "languages" in one else ""
+            note += f"; {one['note']}" if one["note"] else ""
             lines.append(f"{split if place == 0 else '  and':12} {where}; files: {', '.join(one['files'])} ({one['reader']}){note}")
     for split, by_language in facts["splits"].items():
         for language, known in by_language.items():
@@ -212,5 +214,6 @@ def plan_table(plan: Plan, store: Store) -> list[str]:
     lines.append(f"{'all':14}{total[0]:8}{total[1]:8}{total[2]:8}{total[3]:10}")
     if study.looks:
         lines += arms_table(plan)
-    twice = dict.fromkeys((cell.intermediate, cell.target) for cell in plan.cells if cell.same_data)
-    return lines + [f"note: {intermediate} > {target} trains on the same data twice." for intermediate, target in twice]
+    return lines + [
+        f"note: {line}" for line in (*disclosure.distrusted(plan), *disclosure.controls(plan), *disclosure.other_languages(plan))
+    ]

@@ -90,6 +90,7 @@ class Encoder:
     texts: Task | None = None  # with `architecture`: what its tokenizer is trained on
     pretraining: tuple[tuple[Task, Recipe], ...] = ()
     pretraining_seed: int = 0
+    random_weights: bool = False  # a control: the folder's or Hub model's config and tokenizer, weights drawn by `pretraining_seed`
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,8 @@ def _facts(task: Task) -> dict[str, object]:
         facts["layer"] = task.layer
     if task.kind == "mixture":
         facts |= {"parts": [_facts(part) for part in task.parts], "temperature": task.temperature, "cap": task.cap}
+    if task.weights:
+        facts["weights"] = task.weights
     return facts
 
 

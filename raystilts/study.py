@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
-from raystilts import data, languages, tasks
+from raystilts import data, languages, mixing, tasks
 from raystilts.errors import UserError
 from raystilts.method import PLAIN, Method, applied
 from raystilts.method import check as check_method
@@ -18,6 +18,10 @@ from raystilts.task import ENGLISH, Source, Task
 
 NONE = "none"
 """The baseline: no intermediate task."""
+
+OWN_DATA = "own-data"
+"""A control among the intermediates: the target's own training data (of several trainings the last one's), with the recipe of this name,
+whose num_steps are those of the intermediate task that it controls for; the target's training then begins anew, with a new head."""
 
 LEAST_ROOM = 16  # tokens for special ones and a piece of context, beside a question
 
@@ -28,7 +32,8 @@ ROLES: tuple[Role, ...] = ("pretraining", "intermediate", "target", "evaluation"
 
 @dataclass(frozen=True)
 class Study:
-    """Encoders x (no intermediate + intermediate tasks) x (plain + methods) x target tasks x seeds. A task is a `Task` or its name.
+    """Encoders x (no intermediate + intermediate tasks) x (plain + methods) x target tasks x seeds. A task is a `Task` or its name;
+    OWN_DATA is the control that trains on each target's own data (targets without training data have no such arm).
 
     recipes: by task name; "default" for the others. levels: resource level of each language, in this study's own words; empty
     means Joshi's classes, low (0-2) and high (3-5). margin: equivalence margin of the scaling decisions, in points.
@@ -72,6 +77,12 @@ class Cell:
     def arm(self) -> Arm:
         """What it shares with the runs that differ from it in their seed alone."""
         return self.encoder, self.intermediate, self.method, self.target
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the intermediate training is one that cannot teach a task: more of the target's own data, or shuffled labels."""
+        middle = self.intermediate_stage
+        return self.intermediate == OWN_DATA or any(part.train and part.train.shuffled_labels for part in (middle.parts if middle else ()))
 
 
 Arm = tuple[str, str, str, str]
@@ -119,7 +130,7 @@ def make_plan(
     num_seeds: how many of the study's seeds an arm gets; others get those of the first look, or all where the study has no looks.
     Raises UserError where the study cannot be planned: unknown names, no languages, missing files.
     """
-    intermediates: list[Task | str] = [NONE, *(_task(task) for task in study.intermediates)]
+    intermediates: list[Task | str] = [NONE, *(task if task == OWN_DATA else _task(task) for task in study.intermediates)]
     targets = [_task(task) for task in study.targets]
     _check(study, intermediates, targets)
     planner = _Planner(study, data_dir, encoders_dir, num_seeds or {})
@@ -167,9 +178,14 @@ def _check_names(where: str, study: Study, intermediates: list[Task | str], targ
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise UserError(f"{where}: {kind} {twice[0]!r} is named twice; each may stand once.")
+    own = study.recipes.get(OWN_DATA)
+    if OWN_DATA in intermediates and (own is None or own.num_steps is None):
+        raise UserError(f"{where}: the control {OWN_DATA!r} needs recipes[{OWN_DATA!r}] with num_steps, those of what it controls for.")
     for task in intermediates:
         if isinstance(task, Task) and not (task.train or task.parts):
             raise UserError(f"{where}: {task.name!r} has no training data and cannot be an intermediate task.")
+        if isinstance(task, Task):
+            _check_training(task)
     for task in targets:
         if task.test is None:
             raise UserError(f"{where}: {task.name!r} has no test data and cannot be a target task.")
@@ -179,6 +195,15 @@ def _check_names(where: str, study: Study, intermediates: list[Task | str], targ
                 f"{where}: {task.name!r} has the labels {task.labels}, but is trained on {trained.name!r} with {trained.labels}; "
                 f"rename them with `values` of its sources."
             )
+
+
+def _check_training(task: Task) -> None:
+    """Raises UserError where an intermediate task's mixture or languages are not what they must be."""
+    if task.parts:
+        mixing.check(task)
+    for part in task.parts or (task,):
+        if part.train:
+            data.refuse_labelled(part.train, part)
 
 
 class _Planner:
@@ -217,7 +242,9 @@ class _Planner:
 
     def add_encoder(self, encoder: Encoder, intermediates: list[Task | str], targets: list[Task]) -> None:
         for intermediate, method, target in product(intermediates, (Method(PLAIN), *self.study.methods), targets):
-            untrained = not (_training_tasks(target) or isinstance(intermediate, Task) or method.before)
+            if intermediate == OWN_DATA and not _training_tasks(target):
+                continue
+            untrained = intermediate == NONE and not _training_tasks(target) and not method.before
             arm = (encoder.name, intermediate if isinstance(intermediate, str) else intermediate.name, method.name, target.name)
             number = self.num_seeds.setdefault(arm, self.study.looks[0] if self.study.looks else len(self.study.seeds))
             for seed in (None,) if untrained else self.study.seeds[:number]:
@@ -227,9 +254,11 @@ class _Planner:
         model, root = self.pretrained(encoder)
         for task, recipe in method.before:
             model = self.keep(self.training(task, seed, model, root, recipe), "intermediate", encoder, method.name)
-        middle = None
-        if isinstance(intermediate, Task):
-            changed = applied(method, intermediate, self.recipe(intermediate), is_target=False)
+        name = intermediate if isinstance(intermediate, str) else intermediate.name
+        middle, before = None, _training_tasks(target)[-1] if intermediate == OWN_DATA else intermediate
+        if isinstance(before, Task):
+            recipe = self.study.recipes[OWN_DATA] if intermediate == OWN_DATA else self.recipe(before)
+            changed = applied(method, before, recipe, is_target=False)
             model = middle = self.keep(self.training(changed[0], seed, model, root, changed[1]), "intermediate", encoder, method.name)
         same_data = False
         for place, task in enumerate(_training_tasks(target)):
@@ -237,13 +266,12 @@ class _Planner:
             goes_on = place > 0 and model is not None and model.task is not None and model.task.kind == task.kind
             changed = applied(method, task, self.recipe(task), is_target=True)
             trained = self.training(changed[0], seed, model, root, changed[1], keep_head=goes_on)
-            same_data = same_data or (isinstance(intermediate, Task) and bool(self.origins(intermediate) & self.origins(task)))
+            same_data = same_data or (isinstance(before, Task) and bool(self.origins(before) & self.origins(task)))
             model = self.keep(trained, "target", encoder, method.name)
         languages = self.languages(target)
         read = self.test_data(target, languages)
         evaluation = Stage("evaluate", target, read, encoder="" if model else root, recipe=self.scoring(target), parent=model)
         evaluation = self.keep(evaluation, "evaluation", encoder, method.name)
-        name = intermediate if isinstance(intermediate, str) else intermediate.name
         self.cells.append(Cell(encoder.name, name, target.name, seed, languages, evaluation, middle, same_data, method.name))
 
     def test_data(self, target: Task, languages: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

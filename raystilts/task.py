@@ -75,6 +75,9 @@ class Source:
     cluster: str = ""  # a column that names what makes examples dependent; else a shared text does
     parallel: bool = False  # row i is the same example in every language: its id is made from the English row
     limit: int | None = None  # keep that many examples, the ones with the smallest hash of their id
+    languages: tuple[str, ...] = ()  # training: read in these instead of English; only text without labels (mlm), or `translated`
+    translated: bool = False  # what `languages` names are machine translations of English training data, with its labels
+    shuffled_labels: bool = False  # a control: labels are permuted among the examples (see raystilts.shuffling)
     more: tuple[Source, ...] = ()  # further sources whose examples follow
     without: Source | None = None  # leave out the examples whose first text occurs as a first text there, in English
     candidates: Source | None = None  # retrieval and mining: what is searched; over all languages where `{language}` occurs in it
@@ -100,6 +103,7 @@ class Task:
     parts: tuple[Task, ...] = ()  # mixture: the tasks
     temperature: float = 1.0  # mixture: a part of n examples is drawn with probability ~ min(n, cap)^(1 / temperature)
     cap: int | None = None
+    weights: tuple[float | None, ...] = ()  # mixture: given instead, by part; None: by size, of what those with a number leave of 1
     citation: str = ""
     licence: str = ""
 

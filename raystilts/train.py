@@ -25,7 +25,7 @@ import transformers
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from raystilts import data, features, model, resume
+from raystilts import data, features, mixing, model, resume
 from raystilts.errors import UserError
 from raystilts.features import Item, Items
 from raystilts.kinds import KINDS, Functions
@@ -173,7 +173,7 @@ def fit(
         return loss
 
     started, value = time.monotonic() - before.seconds, math.nan
-    drawn = enumerate(features.mixed_batches(sizes, weights(task, parts), recipe, seed))
+    drawn = enumerate(features.mixed_batches(sizes, mixing.shares(task, [part.num_examples for part in parts]), recipe, seed))
     with resume.Saver(saving, network, optimizer, worker.world_size, log, before) as saver:
         for step, (place, batch) in itertools.islice(drawn, before.step, until):
             if worker.world_size > 1 and step == before.step > 0:
@@ -208,14 +208,6 @@ def dealt(part: Part, batch: np.ndarray, recipe: Recipe, worker: Worker) -> list
     mine = [(n, micros[n], scale) for n in range(worker.rank, len(micros), worker.world_size)]
     # every rank takes part in the gradient exchange: one without a micro-batch of its own computes another's with weight 0
     return mine + [(0, micros[0], 0.0)] * (-(-len(micros) // worker.world_size) - len(mine))
-
-
-def weights(task: Task, parts: Sequence[Part]) -> list[float]:
-    """How often each part is drawn: min(examples, cap)^(1 / temperature) (Phang et al. 2020; Raffel et al. 2020), not normalised.
-
-    temperature 1: in proportion to size; the larger, the more evenly.
-    """
-    return [float(min(part.num_examples, task.cap or part.num_examples)) ** (1 / task.temperature) for part in parts]
 
 
 def make_optimizer(parts: Model, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:

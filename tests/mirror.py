@@ -89,6 +89,13 @@ XNLI = {
     "sw": ("Naye akasema, Mama, niko nyumbani.|Alimwambia mamake amefika.", '"Daraja|Daraja limefungwa.', "Ziwa ni baridi.|Ni moto."),
     "th": ("และเขาพูดว่า แม่ ผมกลับมาบ้านแล้ว|เขาบอกแม่ว่าถึงบ้านแล้ว", '"สะพาน|สะพานปิด', "ทะเลสาบเย็น|ทะเลสาบร้อน"),
 }
+MULTINLI = {
+    **dict.fromkeys(("bg", "de", "el", "es", "fr", "hi", "ru", "tr", "ur", "vi", "zh"), ('"A lake|It is cold.', "A bridge.|No bridge.")),
+    "en": ('"The lake is cold|Nobody swims.', "Anna built a bridge.|There is no bridge."),
+    "ar": ('"البحيرة باردة|لا أحد يسبح.', "بنت آنا جسرا.|لا يوجد جسر."),
+    "sw": ('"Ziwa ni baridi|Hakuna anayeogelea.', "Anna alijenga daraja.|Hakuna daraja."),
+    "th": ('"ทะเลสาบเย็น|ไม่มีใครว่ายน้ำ', "แอนนาสร้างสะพาน|ไม่มีสะพาน"),
+}
 AMERICAS = {
     "aym": (("Utajax jach'awa.", "Utax jisk'awa.", "c"), ("Qutax thayawa.", "Qutax umaniwa.", "e")),
     "bzd": (("Ye' ù dör tâî.", 'Ye\' ù dör "tsítsir".', "c"), ("Nãĩ̂ dör se'.", "Be' sö́ dör.", "n")),
@@ -130,6 +137,12 @@ def _inference(folder: Path) -> None:
     rows = [record(n, row, genre="telephone", promptID=str(n)) for n, row in enumerate(MNLI)]
     _jsonl(folder / "mnli" / "multinli_1.0_train.jsonl", rows, ascii_only=True)
     _jsonl(folder / "snli" / "snli_1.0_train.jsonl", [record(n, row, captionID=f"{n}.jpg#4") for n, row in enumerate(SNLI)])
+    for language, pairs in MULTINLI.items():  # XNLI-MT-1.0's own spelling of the third label
+        head = [("premise", "hypo", "label")]
+        _tsv(
+            folder / "xnli-mt" / f"multinli.train.{language}.tsv",
+            head + [(*pair.split("|"), "contradictory" if n else "neutral") for n, pair in enumerate(pairs)],
+        )
     for number, (context, hypothesis, label) in ANLI.items():
         head = {"uid": f"uid-{number}", "context": context, "hypothesis": hypothesis, "label": label}
         row = {**head, "model_label": "n", "emturk": True, "genre": "wiki", "reason": "", "tag": "1231_1"}

@@ -57,6 +57,9 @@ READ = (
     ("snli", "train", "en", 3, 1, ("Two men swim in a lake.", "The men are brothers."), NEUTRAL),
     ("snli", "dev", "en", 3, 0, ("And he said, Mama, I'm home.", "He told his mom he had gotten home."), ENTAILED),
     ("anli-plus", "train", "en", 11, 0, ("A girl in a blue shirt crosses a bridge.", "A girl is outside."), ENTAILED),  # of SNLI
+    ("mnli-translated", "train", "en", 30, 1, ("Anna built a bridge.", "There is no bridge."), CONTRADICTED),
+    ("mnli-translated", "train", "en", 30, 18, ('"Ziwa ni baridi', "Hakuna anayeogelea."), NEUTRAL),
+    ("mnli-translated", "dev", "en", 3, 2, ("The lake is cold.", "It is hot."), CONTRADICTED),
     ("anli-plus", "train", "en", 11, 5, ('He said, "the lake is cold', "Nobody asked him."), NEUTRAL),  # of MNLI
     ("anli-plus", "train", "en", 11, 9, ("Ida Rand (1911–1999) was a physician.", "Ida Rand was born in 1999."), CONTRADICTED),
     ("anli-plus", "dev", "en", 3, 2, ("The lake is cold.", "It is hot."), CONTRADICTED),
@@ -307,6 +310,8 @@ SAME_DATA = {
     "squad2": {"mlqa", "lareqa"},
     "squad": {"mlqa", "lareqa"},
     "mnli": {"xnli", "americasnli", "afrixnli"},
+    "mnli-translated": {"xnli", "americasnli", "afrixnli"},
+    "mnli-mlm": {"xnli", "americasnli", "afrixnli"},
     "siqa": {"xcopa"},
     "copa": {"xcopa"},
     "cosmosqa": {"belebele"},

@@ -65,6 +65,7 @@ STAGES = {
     "mlm": stage_of(tasks.find("mlm")),
     "ranking": stage_of(tasks.find("squad-sentences")),
     "mixture": stage_of(MIXTURE),
+    "mixture with shares": stage_of(tasks.find("squad-mlm")),
 }
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from raystilts import features, model
+from raystilts.errors import UserError
 from raystilts.features import Item
 from raystilts.stage import Recipe
 from raystilts.task import Example
@@ -23,6 +24,10 @@ MASKED, REPLACED = 0.8, 0.1
 
 def encode(examples: Sequence[Example], _labels: Sequence[str], tokenizer: Any, recipe: Recipe) -> Iterator[Item]:
     """Each text in windows of at most max_length pieces; nothing is left out. `places` holds the two ends of what may be masked."""
+    if tokenizer.mask_token_id is None:
+        raise UserError(
+            f"{tokenizer.name_or_path}: its tokenizer has no mask token, so words cannot be masked for it; use another encoder."
+        )
     start, *end = tokenizer("")["input_ids"]
     room = recipe.max_length - 1 - len(end)
     for i, pieces in enumerate(features.encode_texts(tokenizer, [example.texts[0] for example in examples], add_special_tokens=False)):

@@ -85,6 +85,26 @@ MNLI = Task(
     licence="OANC, CC BY 3.0 and others, by genre",
 )
 
+MNLI_TRANSLATED = Task(
+    name="mnli-translated",
+    kind="classification",
+    metric="accuracy",
+    labels=INFERENCE,
+    # row i is the same pair in every language, and its label must be the English row's
+    train=replace(
+        _xnli("train", "train"),
+        files=("xnli-mt/multinli.train.{language}.tsv",),  # XNLI-MT-1.0/multinli
+        header=("premise", "hypo", "label"),
+        values=(("contradictory", "contradiction"),),
+        origin="mnli",
+        languages=("en", "ar", "bg", "de", "el", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh"),
+        translated=True,
+    ),
+    dev=_xnli("dev", "validation"),
+    citation="Conneau et al. 2018, arXiv 1809.05053 (translate-train); as intermediate task: Phang et al. 2020, arXiv 2005.13013",
+    licence="MNLI's; the translations CC BY-NC 4.0",
+)
+
 TAXINLI = Task(
     name="taxinli",
     kind="classification",
@@ -210,4 +230,4 @@ AFRIXNLI = Task(
     licence="Apache 2.0",
 )
 
-TASKS = (MNLI, TAXINLI, SNLI, ANLI_PLUS, QQP, XNLI, PAWSX, AMERICASNLI, AFRIXNLI)
+TASKS = (MNLI, MNLI_TRANSLATED, TAXINLI, SNLI, ANLI_PLUS, QQP, XNLI, PAWSX, AMERICASNLI, AFRIXNLI)

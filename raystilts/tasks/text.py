@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from raystilts.task import Source, Task
 
 TOPICS = ("entertainment", "geography", "health", "politics", "science/technology", "sports", "travel")
@@ -39,27 +37,27 @@ SIB200 = Task(
 )
 
 
-def wikipedia(language: str, num_articles: int) -> Source:
-    """The first articles of a language's Wikipedia, or of the file text/<language>.txt, a text a line."""
+def wikipedia(*languages: str, num_articles: int) -> Source:
+    """The first articles of each language's Wikipedia, or the files text/<language>.txt, a text a line."""
     return Source(
         dataset="wikimedia/wikipedia",  # checked: pinned so by public projects, a folder of parquet per language
         revision="b04c8d1ceb2f5cd4588862100d08de323dccfbaa",
-        subset=f"20231101.{language}",
+        subset="20231101.{language}",
         split=f"train[:{num_articles}]",
         columns=("text",),
-        files=(f"text/{language}.txt",),
+        files=("text/{language}.txt",),
         reader="text",
+        languages=languages,
     )
 
 
 def masked_words(*languages: str, num_articles: int = 5000) -> Task:
     """Masked language modelling on text of several languages, equally many articles of each."""
-    first, *others = (wikipedia(language, num_articles) for language in languages)
     return Task(
         name="mlm",
         kind="mlm",
         metric="",
-        train=replace(first, more=tuple(others)),
+        train=wikipedia(*languages, num_articles=num_articles),
         citation="Devlin et al. 2019, arXiv 1810.04805; as intermediate task: Phang et al. 2020, arXiv 2005.13013",
         licence="CC BY-SA 4.0 (Wikipedia)",
     )
