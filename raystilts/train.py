@@ -170,7 +170,7 @@ def fit(
                 collated = parts[place].functions.collate(micro, tokenizer.pad_token_id, recipe, len(built.index))
                 moved = {name: value.to(device) for name, value in collated.items()}
                 share = loss_of_micro(wrapped, network, place, moved, ball, own, bf16=bf16) * weight
-                (share * worker.world_size).backward()  # DDP averages over workers; the loss is a sum over them
+                (share * worker.world_size).backward()  # type: ignore[no-untyped-call]  # DDP averages over workers; the loss is a sum over them
             loss += share.detach()
         if worker.world_size > 1:
             dist.all_reduce(loss)
@@ -205,7 +205,7 @@ def fit(
 def loss_of_micro(
     wrapped: nn.Module, network: Network, place: int, batch: dict[str, torch.Tensor], ball: Ball | None, seed: int, *, bf16: bool
 ) -> torch.Tensor:
-    """The sum of the losses of a micro-batch, with perturbed embeddings where the recipe says so. wrapped: the network, or DDP around it."""
+    """The sum of the losses of a micro-batch, with perturbed embeddings where there is a ball. wrapped: the network or its DDP."""
 
     def computed(through: nn.Module) -> torch.Tensor:
         with torch.autocast(network.index.device.type, torch.bfloat16, enabled=bf16):
