@@ -50,7 +50,7 @@ ALLOWED = {
     "workers": {"execute", "faults", "stage", "study", "tracking", "train"},
     "watch": set(),
     "stats": set(),
-    "report": {"disk", "stats"},
+    "report": {"disk", "languages", "stats"},
     "halving": {"faults", "stage"},
     "population": {"faults", "halving", "stage"},
     "trials": {"errors", "halving", "population", "progress", "stage"},
