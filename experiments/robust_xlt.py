@@ -11,9 +11,9 @@ where another language's words lie. Three kinds of robust training against plain
     raystilts run experiments/robust_xlt.py:smoke --data DATA --encoders ENCODERS
 
 DATA holds mnli/, xnli/, pawsx/ in their original formats and synonyms/counterfitted_neighbors.json (the neighbours of counter-fitted
-vectors that Jia et al. 2019 distribute). Learning rate, length, batch and epochs are the paper's. The radius is a choice: the paper searches it,
-with English dev data; `raystilts tune` or copies of a method with other radii do. Standard and generalised tests read the same models.
-The low-resource evidence here is Swahili's alone: 29 of XNLI's 225 pairs.
+vectors that Jia et al. 2019 distribute). Learning rate, length, batch and epochs are the paper's. The radius is a choice: the paper
+searches it, with English dev data; copies of a method with other radii do so here. Standard and generalised tests read the same models.
+The low-resource evidence is Swahili's alone: 29 of XNLI's 225 pairs.
 
 The smoke study trains XNLI on TaxiNLI's part of MNLI and PAWS-X on half of its English dev set, as its training set is not among the
 development data, and tests both on dev sets: PAWS-X on translations of pairs that it was partly trained on. It answers nothing.
