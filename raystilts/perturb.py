@@ -17,6 +17,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,14 +62,22 @@ def ball_of(recipe: Recipe, root: Root) -> Ball | None:
 
 def mean_norm(root: Root) -> float:
     """The mean L2 norm of all rows of the root's matrix of word embeddings."""
+    return float(_lookup(model.load_root(root)).weight.detach().float().norm(dim=-1).mean())
+
+
+def _lookup(encoder: Any) -> Any:
+    """The module that looks words up."""
     try:
-        matrix = model.load_root(root).get_input_embeddings().weight
-    except (NotImplementedError, AttributeError) as error:
-        raise _no_lookup(root.source) from error
-    return float(matrix.detach().float().norm(dim=-1).mean())
+        found = encoder.get_input_embeddings()
+    except (NotImplementedError, AttributeError):
+        found = None
+    if not hasattr(found, "weight"):
+        raise _no_lookup(encoder)
+    return found
 
 
-def _no_lookup(name: str) -> UserError:
+def _no_lookup(encoder: Any) -> UserError:
+    name = type(encoder).__name__
     return UserError(f"{name}: this encoder does not look words up in a matrix, so its words cannot be perturbed: use plain training.")
 
 
@@ -145,13 +154,13 @@ def added(network: Network, deltas: list[Tensor], make: Callable[[Tensor], Tenso
         words = torch.isin(inputs[0], frame, invert=True)
         return states + deltas[calls - 1] * words.unsqueeze(-1)
 
-    hook = network.encoder.get_input_embeddings().register_forward_hook(add)  # type: ignore[operator]
+    hook = _lookup(network.encoder).register_forward_hook(add)
     try:
         yield
     finally:
         hook.remove()
     if not calls:
-        raise _no_lookup(type(network.encoder).__name__)
+        raise _no_lookup(network.encoder)
 
 
 def _zeros(states: Tensor) -> Tensor:

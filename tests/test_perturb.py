@@ -8,12 +8,14 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+import transformers
 from safetensors.torch import load_file
 from scipy import stats
 
@@ -301,6 +303,35 @@ def test_encoders_without_a_lookup_are_refused(root: Root, items: Any, folder: P
         patch.setattr(model, "load_root", lambda _: Characters())
         with pytest.raises(UserError, match="does not look words up in a matrix"):
             perturb.ball_of(RECIPE, Root("characters"))
+
+
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "deberta-v2", "modernbert", "canine"])
+def test_every_family_of_encoders_is_perturbed_or_refused(family: str) -> None:
+    """mBERT, XLM-R, mDeBERTa-v3 and mmBERT read perturbed words and unperturbed frames; CANINE, without a matrix of words, is refused."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
+    marks = {"pad_token_id": 1, "cls_token_id": 0, "sep_token_id": 2, "bos_token_id": 0, "eos_token_id": 2}
+    hashed = {"num_hash_buckets": 16, "num_hash_functions": 2} if family == "canine" else {}
+    config = transformers.AutoConfig.for_model(family, **sizes, **marks, **hashed)
+    encoder = transformers.AutoModel.from_config(config).eval()
+    network: Any = SimpleNamespace(encoder=encoder, index=torch.arange(20), special=torch.tensor([0, 1, 2]))
+    pieces = torch.tensor([[0, 5, 6, 7, 2], [0, 8, 2, 1, 1]])
+
+    def states() -> torch.Tensor:
+        found: torch.Tensor = encoder(input_ids=pieces, attention_mask=(pieces != 1).long()).last_hidden_state
+        return found
+
+    if family == "canine":
+        with pytest.raises(UserError, match="does not look words up in a matrix"), perturb.added(network, [], torch.ones_like):
+            states()
+        return
+    deltas: list[torch.Tensor] = []
+    clean = states()
+    with perturb.added(network, deltas, lambda found: torch.linspace(-5, 5, 16).expand_as(found)):
+        assert (states() - clean).abs().max() > 0.01
+        lookup = encoder.get_input_embeddings()
+        moved = (lookup(pieces) - lookup.weight[pieces]).abs().amax(-1) > 1
+    assert torch.equal(moved, torch.tensor([[0, 1, 1, 1, 0], [0, 1, 0, 0, 0]]).bool())
+    assert torch.equal(states(), clean)
 
 
 @pytest.fixture(autouse=True)
