@@ -29,7 +29,7 @@ from raystilts.task import Source, Task
 from raystilts.tasks import cldr
 from raystilts.tasks.nli import PAWSX, PAWSX_PAIRS, TAXINLI, XNLI, XNLI_PAIRS
 
-COPIES = {"mnli": 3, "pawsx": 10, "pawsx-pairs": 10}
+COPIES = {"mnli": 3, "pawsx": 10}
 NEIGHBOURS = Source(
     files=("synonyms/counterfitted_neighbors.json",),
     reader="neighbours",
@@ -38,8 +38,7 @@ NEIGHBOURS = Source(
 STEPS = {"mnli": 12_272, "pawsx": 4_632}  # one epoch of MNLI and three of PAWS-X in batches of 32, whatever the number of copies
 RECIPES = {
     "mnli": Recipe(learning_rate=2e-5, num_steps=STEPS["mnli"]),
-    "pawsx": (PARAPHRASE := Recipe(learning_rate=2e-5, num_steps=STEPS["pawsx"])),
-    "pawsx-pairs": PARAPHRASE,  # the same training
+    "pawsx": Recipe(learning_rate=2e-5, num_steps=STEPS["pawsx"]),
 }
 RADIUS = 0.1  # in mean norms of the encoder's word embeddings
 

@@ -184,6 +184,8 @@ PAWSX_PAIRS = replace(
     PAWSX,
     name="pawsx-pairs",
     languages=pairs.ordered(PAWSX.languages),
+    train=None,
+    trained_on=(PAWSX,),
     test=replace(_pawsx("test", "test"), pairs=True),
     citation="Yang et al. 2019, arXiv 1908.11828; all pairs of languages: Huang et al. 2021, arXiv 2104.08645",
 )
