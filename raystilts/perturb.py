@@ -3,7 +3,8 @@
 Adversarial: min over weights of max over ||delta_i||_2 <= eps of the loss, delta_i being added to token i's word embedding, before position
 and type embeddings and layer norm. The inner maximum is sought by projected gradient ascent from 0: `perturbation_steps` steps of length
 step_size * eps along each token's own gradient, each followed by a projection onto the token's ball. The ascent keeps the best delta that
-it saw, 0 among them, and sees the same dropout masks as the step that follows: the loss that is trained on is never below the clean one.
+it saw of a micro-batch as a whole, 0 among them, and sees the dropout masks of the step that follows: the loss that is trained on is never
+below the clean one. It costs perturbation_steps forward and backward passes more, and one forward pass.
 Random (the paper's RS-RP): delta_i is drawn uniformly from the ball, anew at every step.
 
 Only words' pieces move: padding and the tokens that frame or mask a text (all special ones but the unknown piece, which stands for a text's

@@ -13,7 +13,7 @@ from raystilts.report.svg import MUTED, Drawing, drawing
 from raystilts.report.tables import DASH, Column, Field, Table, claim_field, count_field, interval_field, numbers, points_field, words
 from raystilts.report.view import Arm, Cell, Row, View, level, pooled_by_group, refused, who
 
-TILE_HIGH, UP = 19, 44
+TILE_HIGH, UP = 19, 48
 
 
 def pairs(seen: View, cell: Cell, name: str) -> Drawing | None:
@@ -24,12 +24,12 @@ def pairs(seen: View, cell: Cell, name: str) -> Drawing | None:
     firsts, seconds = (list(dict.fromkeys(pair[side] for of in arms.values() for pair in of)) for side in (0, 1))
     left, high = 60, TILE_HIGH * len(firsts)
     wide = max(min((WIDE - left) / len(seconds), 60), 30)
-    figure = canvas(left + wide * len(seconds) + 8, (high + UP) * len(arms) + 36)
+    figure = canvas(left + wide * len(seconds) + 8, (high + UP) * len(arms) + 40)
     most = max((abs(row["theta"]) for of in arms.values() for row in of.values() if not refused(row)), default=1.0) or 1.0
     for place, (arm, of) in enumerate(reversed(arms.items())):
-        bottom = 20 + place * (high + UP)
+        bottom = 24 + place * (high + UP)
         panel = Panel(figure, (left, bottom, wide * len(seconds), high), (0, len(seconds)), (len(firsts), 0))
-        write(figure, left, bottom + high + 26, short(who(arm), 60), size=10)
+        write(figure, left, bottom + high + 30, short(who(arm), 60), size=10)
         for across, second in enumerate(seconds):
             panel.text(across + 0.5, 0, second, shift=(0, 5), align="center", base="bottom", size=8.5)
             for down, first in enumerate(firsts):
