@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from raystilts import languages, shuffling
+from raystilts import languages, pairs, shuffling, substitute
 from raystilts.errors import UserError, nearest
 from raystilts.readers import OnError, Row, digest16, filled, paths_of, place_of, refuse, refuse_row, revision_of, rows_of
 from raystilts.task import ENGLISH, Example, Kind, Source, Task
@@ -62,6 +62,8 @@ def examples(task: Task, split: Split, language: str, data: Path | None = None) 
     if code not in known:
         why = f" ({source.exclude})" if source.exclude else ""
         raise UserError(f"{task.name} has no {split} data in {code!r}{why}: choose from {', '.join(sorted(known))}.")
+    if source.synonyms and split != "train":
+        raise UserError(f"{task.name}: its {split} data names synonyms, but words are replaced in training data only.")
     found = _read(source, task, code, data)
     if not found:
         raise UserError(f"{task.name}: the {split} data in {code!r} is empty.")
@@ -127,6 +129,9 @@ def identity(source: Source, language: str, data: Path | None = None) -> str:
     lie is not, and neither are the candidates: they have an identity of their own.
     """
     code = languages.find(language).code
+    if source.pairs:
+        alone = dataclasses.replace(source, pairs=False, limit=None)
+        return _digest([source.limit, *(identity(alone, side, data) for side in (*languages.members(code), ENGLISH))])
     others = [identity(further, code, data) for further in source.more]
     if source.without:
         others.append(f"without {identity(source.without, ENGLISH, data)}")
@@ -135,6 +140,8 @@ def identity(source: Source, language: str, data: Path | None = None) -> str:
     if source.languages:
         code, *rest = (languages.find(language).code for language in source.languages)
         others = [*(identity(in_one(source), language, data) for language in rest), *others]
+    if source.synonyms:
+        others.append(f"{source.copies} copies by {identity(source.synonyms, ENGLISH, data)}")
     if source.generate:
         made = list(source.generate(code))
         whole = [(e.id, e.texts, e.label, e.cluster, e.starts) for e in (made if others else subset(made, source.limit))]
@@ -195,6 +202,10 @@ def _read(source: Source, task: Task, code: str, data: Path | None) -> list[Exam
         found: list[Example] = []
         for language in source.languages:
             found = _joined(found, _read(in_one(source), task, languages.find(language).code, data))
+    elif source.pairs:
+        alone = dataclasses.replace(source, pairs=False, limit=None)
+        sides = [_read(alone, task, side, data) for side in (*languages.members(code), ENGLISH)]
+        found = pairs.joined(sides[0], sides[1], sides[2], f"{task.name} in {code!r}")
     elif source.generate:
         found = list(source.generate(code))
     elif source.parallel and code != ENGLISH:
@@ -208,12 +219,22 @@ def _read(source: Source, task: Task, code: str, data: Path | None) -> list[Exam
         found = [example for example in found if _first(example, task.kind) not in seen]
     if source.shuffled_labels:
         found = shuffling.shuffled(found, task)
-    return subset(found, source.limit)
+    found = subset(found, source.limit)
+    if source.synonyms:
+        table = substitute.table_of(_synonyms(source.synonyms, data))
+        return list(substitute.copies(found, table, source.copies, task.kind, task.name))
+    return found
+
+
+def _synonyms(source: Source, data: Path | None) -> list[tuple[str, ...]]:
+    """The rows of a table of synonyms: a word, then its synonyms."""
+    rows: Sequence[Example | Row] = source.generate(ENGLISH) if source.generate else rows_of(source, "mlm", ENGLISH, data)
+    return [row.texts for row in rows]
 
 
 def in_one(source: Source) -> Source:
     """What is read in each of a source's `languages`, without what holds of all of them together."""
-    return dataclasses.replace(source, languages=(), more=(), without=None, limit=None, shuffled_labels=False)
+    return dataclasses.replace(source, languages=(), more=(), without=None, limit=None, shuffled_labels=False, synonyms=None)
 
 
 def refuse_labelled(source: Source, task: Task) -> None:

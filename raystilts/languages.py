@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from raystilts.errors import UserError
 
@@ -198,8 +199,21 @@ _BY_CODE: Mapping[str, Language] = {
 }
 
 
+PAIR = "--"
+"""Stands between the two codes of a pair of languages."""
+
+SAME_LANGUAGE, TWO_LANGUAGES = "same language", "two languages"
+"""Names of the groups of pairs of one language and of two."""
+
+
 def find(code: str) -> Language:
-    """The language of a code in any scheme of the table, in upper or lower case; raises UserError with the nearest one otherwise."""
+    """The language of a code in any scheme of the table, in upper or lower case; raises UserError with the nearest one otherwise.
+
+    "de--en" is a pair, of examples whose first text is in the one language and the rest in the other: its resources are the lower of both.
+    """
+    if PAIR in code:
+        first, _, second = code.partition(PAIR)
+        return _pair(find(first), find(second))
     language = _BY_CODE.get(code.lower())
     if language is None:
         close = difflib.get_close_matches(code.lower(), _BY_CODE, n=1) or difflib.get_close_matches(code.lower(), _by_name(), n=1)
@@ -207,6 +221,36 @@ def find(code: str) -> Language:
         hint = f"did you mean {near.code!r} ({near.name})?" if near else f"known: {', '.join(LANGUAGES)}"
         raise UserError(f"there is no language {code!r}; {hint}")
     return language
+
+
+def _pair(first: Language, second: Language) -> Language:
+    """Columns that both share, the lower resources of both (None where one is not known), and no code in other schemes."""
+
+    def shared(name: str) -> str:
+        values = dict.fromkeys((getattr(first, name), getattr(second, name)))
+        return "-".join(values)
+
+    def lower(name: str) -> Any:
+        values = getattr(first, name), getattr(second, name)
+        return None if None in values else min(values)
+
+    return Language(
+        code=f"{first.code}{PAIR}{second.code}",
+        name=f"{first.name}-{second.name}",
+        family=shared("family"),
+        script=shared("script"),
+        resource_class=lower("resource_class"),
+        in_xlmr=first.in_xlmr and second.in_xlmr,
+        cc100_mb=lower("cc100_mb"),
+        iso3="",
+        tatoeba="",
+        flores="",
+    )
+
+
+def members(code: str) -> tuple[str, ...]:
+    """The canonical codes of a pair's two languages, or of a language alone."""
+    return tuple(find(code).code.split(PAIR))
 
 
 def _by_name() -> dict[str, Language]:

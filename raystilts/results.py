@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -230,6 +230,7 @@ def analysis_plan(plan: Plan) -> stats.Plan:
     ]
     level = levels(plan)
     groups = {name: tuple(code for code, of in level.items() if of == name) for name in study.level_order}
+    groups |= pair_groups(dict.fromkeys(code for cell in plan.cells for code in cell.languages))
     return stats.Plan(
         contrasts=tuple(contrasts.values()),
         interactions=tuple(interactions),
@@ -238,8 +239,15 @@ def analysis_plan(plan: Plan) -> stats.Plan:
         low_group=study.level_order[0] if groups[study.level_order[0]] else None,
         margin=study.margin,
         alpha=study.alpha,
-        covariate={} if study.levels else {code: math.log10(mb) for code in level if (mb := languages.LANGUAGES[code].cc100_mb)},
+        covariate={} if study.levels else {code: math.log10(mb) for code in level if (mb := languages.find(code).cc100_mb)},
     )
+
+
+def pair_groups(codes: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The pairs among the languages of a plan, those of one language and those of two."""
+    pairs = [code for code in codes if languages.PAIR in code]
+    same = tuple(code for code in pairs if len(set(languages.members(code))) == 1)
+    return {languages.SAME_LANGUAGE: same, languages.TWO_LANGUAGES: tuple(code for code in pairs if code not in same)}
 
 
 Evaluations = Mapping[Arm, set[str]]
@@ -310,8 +318,10 @@ def levels(plan: Plan) -> dict[str, str]:
     """Resource level of each language of the plan; a language of unknown level is left out."""
     study, found = plan.study, {}
     for code in dict.fromkeys(code for cell in plan.cells for code in cell.languages):
-        if study.levels:
-            level = study.levels.get(code)
+        if study.levels:  # a pair has the lower level of both, which stands first
+            members = [study.levels[member] for member in languages.members(code) if member in study.levels]
+            lower = min(members, key=study.level_order.index) if len(members) == len(languages.members(code)) else None
+            level = study.levels.get(code, lower)
         elif (language := languages.find(code)).resource_class is None:
             level = None
         else:

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -52,6 +52,10 @@ class Recipe:
     dropout: float | None = None  # None: the encoder's own
     pooling: Pooling = "first"  # what a classification head reads: the first token's state or the mean of all
     temperature: float = 0.05  # ranking: cosines are divided by it
+    perturbation: Literal["none", "adversarial", "random"] = field(default="none", metadata=ADDED)  # of word embeddings, in training
+    perturbation_radius: float = field(default=0.1, metadata=ADDED)  # eps, in mean norms of the root's word embeddings
+    perturbation_steps: int = field(default=3, metadata=ADDED)  # adversarial: steps of the gradient ascent
+    perturbation_step_size: float = field(default=0.5, metadata=ADDED)  # adversarial: length of a step, in units of eps
     mask_probability: float = 0.15  # mlm: share of the tokens that are to be predicted
     max_examples: int | None = None  # train on that many examples, the ones with the smallest hash of their id
 

@@ -336,7 +336,8 @@ class _Planner:
 
     def languages(self, target: Task) -> tuple[str, ...]:
         asked = self.study.languages
-        found = tuple(code for code in target.languages if asked is None or code in asked)
+        # a study's language is any pair's with another one of the study
+        found = tuple(code for code in target.languages if asked is None or code in asked or set(languages.members(code)) <= set(asked))
         if not found:
             raise UserError(f"study {self.study.name!r}: none of its languages is a language of {target.name!r}; {target.languages}.")
         return found

@@ -41,7 +41,7 @@ class Example:
 
 Reader = Literal[
     "tsv", "csv", "conll", "conllu", "jsonl", "aligned", "text", "squad", "squad_sentences", "squad_questions", "squad_candidates",
-    "bucc", "mewslix_mentions", "mewslix_entities", "mewslix_pairs",
+    "bucc", "mewslix_mentions", "mewslix_entities", "mewslix_pairs", "synonyms", "neighbours",
 ]  # fmt: skip
 
 
@@ -82,6 +82,9 @@ class Source:
     without: Source | None = None  # leave out the examples whose first text occurs as a first text there, in English
     candidates: Source | None = None  # retrieval and mining: what is searched; over all languages where `{language}` occurs in it
     exclude: str = ""  # why some languages are missing, or what a user must put where (licensed data)
+    synonyms: Source | None = None  # train: the examples are replaced by copies in which words are drawn from this table (substitute.py)
+    copies: int = 1  # how many, where there are synonyms; they multiply an epoch: compare at equal num_steps
+    pairs: bool = False  # the languages are pairs such as de--en: the first text in the one, the others in the other (pairs.py)
     generate: Callable[[str], Sequence[Example]] | None = None
 
 

@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ import transformers
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from raystilts import data, features, mixing, model, resume
+from raystilts import data, features, mixing, model, perturb, resume
 from raystilts.errors import UserError
 from raystilts.features import Item, Items
 from raystilts.kinds import KINDS, Functions
 from raystilts.model import Model, Root
 from raystilts.network import Network
+from raystilts.perturb import Ball
 from raystilts.resume import Saving, Tell, write_line
 from raystilts.stage import Recipe, Stage
 from raystilts.task import ENGLISH, Task
@@ -91,9 +93,10 @@ def train(
     pieces = np.unique(np.concatenate([part.items.vocabulary for part in parts])) if compact else None
     widths = [part.functions.num_outputs(part.labels) for part in parts]
     built = model.build(root, checkpoint, pieces, widths, seed, keep_head=stage.keep_head)
+    ball = perturb.ball_of(recipe, root)
     log = open(folder / LOG, "w", encoding="utf-8") if worker.rank == 0 else None  # noqa: SIM115, PTH123  closed by the with below
     with log or contextlib.nullcontext(), torch.random.fork_rng(devices=[]):
-        facts = fit(built, task, parts, recipe, seed, tokenizer, worker, log, saving, tell, until)
+        facts = fit(built, task, parts, recipe, seed, tokenizer, worker, log, saving, tell, until, ball)
     if worker.rank == 0:
         built.encoder.to("cpu")
         model.save(built, folder, root, checkpoint)
@@ -135,6 +138,7 @@ def fit(
     saving: Saving | None = None,
     tell: Tell | None = None,
     until: int | None = None,
+    ball: Ball | None = None,
 ) -> dict[str, Any]:
     """The training loop. Changes `built` in place."""
     device = torch.device(worker.device)
@@ -160,13 +164,13 @@ def fit(
         turns = dealt(parts[place], batch, recipe, worker)
         loss = torch.zeros((), device=device)
         for turn, (n, micro, weight) in enumerate(turns):
-            torch.manual_seed(mixed(seed, step, n))
+            torch.manual_seed(own := mixed(seed, step, n))
             last = turn == len(turns) - 1
             with contextlib.nullcontext() if last or wrapped is network else wrapped.no_sync():  # type: ignore[operator]
                 collated = parts[place].functions.collate(micro, tokenizer.pad_token_id, recipe, len(built.index))
-                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                    share = wrapped(place, {name: value.to(device) for name, value in collated.items()}) * weight
-                (share * worker.world_size).backward()  # DDP averages over workers; the loss is a sum over them
+                moved = {name: value.to(device) for name, value in collated.items()}
+                share = loss_of_micro(wrapped, network, place, moved, ball, own, bf16=bf16) * weight
+                (share * worker.world_size).backward()  # type: ignore[no-untyped-call]  # DDP averages over workers; the loss is a sum over them
             loss += share.detach()
         if worker.world_size > 1:
             dist.all_reduce(loss)
@@ -196,6 +200,20 @@ def fit(
     rate = total * recipe.batch_size / seconds
     facts = {"num_steps": total, "final_loss": value, "seconds_training": seconds, "bf16": bf16, "examples_per_second": rate}
     return facts | ({"resumed_at": list(before.resumed_at)} if before.resumed_at else {})
+
+
+def loss_of_micro(
+    wrapped: nn.Module, network: Network, place: int, batch: dict[str, torch.Tensor], ball: Ball | None, seed: int, *, bf16: bool
+) -> torch.Tensor:
+    """The sum of the losses of a micro-batch, with perturbed embeddings where there is a ball. wrapped: the network or its DDP."""
+
+    def computed(through: nn.Module) -> torch.Tensor:
+        with torch.autocast(network.index.device.type, torch.bfloat16, enabled=bf16):
+            found: torch.Tensor = through(place, batch)
+        return found
+
+    with perturb.perturbed(network, ball, partial(computed, network), seed):
+        return computed(wrapped)
 
 
 def dealt(part: Part, batch: np.ndarray, recipe: Recipe, worker: Worker) -> list[tuple[int, list[Item], float]]:

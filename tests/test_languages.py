@@ -9,7 +9,7 @@ import pytest
 
 from raystilts import tasks
 from raystilts.errors import UserError
-from raystilts.languages import LANGUAGES, find, low_resource
+from raystilts.languages import LANGUAGES, find, low_resource, members
 from raystilts.tasks.tagging import XTREME_R
 
 JOSHI = {
@@ -82,5 +82,24 @@ def test_low_resource_refuses_to_guess():
 
 
 def test_all_tasks_use_languages_of_the_table():
-    """Every language of every task is a row of the table under its canonical code."""
-    assert {code for task in tasks.TASKS.values() for code in task.languages} <= LANGUAGES.keys()
+    """Every language of every task is a row of the table under its canonical code, or a pair of such."""
+    assert {member for task in tasks.TASKS.values() for code in task.languages for member in code.split("--")} <= LANGUAGES.keys()
+
+
+def test_pairs_have_the_lower_resources_of_both():
+    """A pair is found in any scheme's codes, keeps its order, and is low-resource where one of its languages is."""
+    pair = find("deu--swh_Latn")
+    assert pair == find("de--sw")
+    assert (pair.code, pair.name) == ("de--sw", "German-Swahili")
+    assert find("sw--de") != pair
+    assert pair.resource_class == 2
+    assert low_resource(pair)
+    assert pair.cc100_mb == 332
+    assert pair.in_xlmr
+    assert (find("de--en").family, pair.family) == ("Indo-European", "Indo-European-Niger-Congo")
+    assert find("de--yo").in_xlmr is False
+    assert find("de--luo").resource_class is None
+    assert members("deu--en") == ("de", "en")
+    assert members("swh") == ("sw",)
+    with pytest.raises(UserError, match="there is no language 'xx'"):
+        find("de--xx")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from raystilts.readers import conll, mewslix, squad, tables
+from raystilts.readers import conll, mewslix, squad, synonyms, tables
 from raystilts.readers.files import filled, paths_of
 from raystilts.readers.hub import hub_rows, place_of, revision_of
 from raystilts.readers.rows import OnError, Reading, Row, digest16, refuse, refuse_row
@@ -35,6 +35,8 @@ READERS: Mapping[str, Callable[[Reading], Iterator[Row]]] = {
     "mewslix_mentions": mewslix.mewslix_mentions,
     "mewslix_entities": mewslix.mewslix_entities,
     "mewslix_pairs": mewslix.mewslix_pairs,
+    "synonyms": synonyms.synonyms,
+    "neighbours": synonyms.neighbours,
 }
 
 

@@ -63,6 +63,7 @@ TITLES = {
     "2005.00333": "{XCOPA}: A Multilingual Dataset for Causal Commonsense Reasoning",
     "2009.14505": "{TaxiNLI}: Taking a Ride up the {NLU} Hill",
     "2104.07412": "{XTREME-R}: Towards More Challenging and Nuanced Multilingual Evaluation",
+    "2104.08645": "Improving Zero-Shot Cross-Lingual Transfer Learning via Robust Training",
     "2104.08726": "{AmericasNLI}: Evaluating Zero-shot Natural Language Understanding of Pretrained Multilingual Models in Truly "
     "Low-resource Languages",
     "2210.12391": "{MasakhaNER} 2.0: {Africa}-centric Transfer Learning for Named Entity Recognition",

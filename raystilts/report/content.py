@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raystilts.report import figures, listings, overview, profile, resource, tables
+from raystilts.report import figures, listings, overview, pairs, profile, resource, tables
 from raystilts.report.answers import Answer, Overall, answers, overall
 from raystilts.report.citations import bibtex
 from raystilts.report.practices import practices_rows, practices_table
@@ -156,10 +156,11 @@ def _sections(seen: View, verdicts: Sequence[CellVerdict]) -> list[Section]:
         for verdict in verdicts:
             if verdict.target == target:
                 name = _unused("-".join(map(slug, verdict.cell)), names)
-                kinds = (figures.forest, figures.scaling, resource.resource, profile.profile)
+                kinds = (figures.forest, pairs.pairs, figures.scaling, resource.resource, profile.profile)
                 drawn = _drawn(draw(seen, verdict.cell, f"{name}-{draw.__name__}") for draw in kinds)
                 blocks.append(Block(f"cell-{name}", verdict, drawn))
         shown = [tables.pooled_table(seen, target), tables.scaling_table(seen, target), tables.resource_table(seen, target)]
+        shown.append(pairs.pairs_table(seen, target))
         folded = [tables.interactions_table(seen, target)]
         name = _unused(f"target-{slug(target)}", names)
         wholes = (overview.scales, overview.variance, overview.seeds, overview.power)

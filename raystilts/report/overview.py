@@ -47,7 +47,7 @@ def heatmap(seen: View, group: str, name: str) -> Drawing | None:
         for across, target in enumerate(targets):
             panel.text(across + 0.5, 0, short(target, 16), shift=(0, 6), turned=True, size=8.5)
             for down, intermediate in enumerate(intermediates):
-                _tile(panel, across, down, rows.get((target, intermediate, encoder)), most)
+                tile(panel, across, down, rows.get((target, intermediate, encoder)), most)
         for down, intermediate in enumerate(intermediates) if number == 0 else ():
             panel.text(0, down + 0.5, short(intermediate, 20), shift=(-6, 0), align="right", size=8.5)
     write(figure, 4, 10, "Bold*: real after Holm correction; else cannot tell. x: refused.", size=8,
@@ -62,7 +62,8 @@ def heatmap(seen: View, group: str, name: str) -> Drawing | None:
     return drawing(figure, name, f"Mean gain over {who}, intermediate by target.", caption, data, tall=True)
 
 
-def _tile(panel: Panel, across: int, down: int, row: Row | None, most: float) -> None:
+def tile(panel: Panel, across: int, down: int, row: Row | None, most: float) -> None:
+    """One tile of a heatmap: coloured by the gain's share of `most`, with its points."""
     if row is None:
         return
     box = ((across + 0.03, across + 0.97), (down + 0.96, down + 0.04))

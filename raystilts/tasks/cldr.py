@@ -183,6 +183,16 @@ def _pairs(language: str, true: set[tuple[str, str]], split: str) -> list[Exampl
     return list(found.values())
 
 
+def synonyms(_language: str) -> list[Example]:
+    """A small table for Source.synonyms, an example a word: English words of the names with others that mean the same."""
+    return [Example(word, (word, *others)) for word, *others in map(str.split, SYNONYMS)]
+
+
+SYNONYMS = (
+    "islands isles", "island isle", "north northern", "south southern", "east eastern", "west western", "central middle", "republic state",
+    "new modern", "old ancient former", "ancient old", "traditional classical", "united joined", "territory land region", "sign signed",
+)  # fmt: skip
+
 CITATION = "Unicode Common Locale Data Repository (CLDR), as packaged by Babel"
 LICENCE = "Unicode License v3"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from raystilts import pairs
 from raystilts.task import Source, Task
 
 INFERENCE = ("entailment", "neutral", "contradiction")
@@ -191,6 +192,24 @@ PAWSX = Task(
     licence="free for any purpose, Google",
 )
 
+XNLI_PAIRS = replace(
+    XNLI,
+    name="xnli-pairs",
+    languages=pairs.ordered(XNLI.languages),  # premise and hypothesis in two languages, such as de--en
+    test=replace(_xnli("test", "test"), pairs=True),
+    citation="Conneau et al. 2018, arXiv 1809.05053; all pairs of languages: Huang et al. 2021, arXiv 2104.08645",
+)
+
+PAWSX_PAIRS = replace(
+    PAWSX,
+    name="pawsx-pairs",
+    languages=pairs.ordered(PAWSX.languages),
+    train=None,
+    trained_on=(PAWSX,),
+    test=replace(_pawsx("test", "test"), pairs=True),
+    citation="Yang et al. 2019, arXiv 1908.11828; all pairs of languages: Huang et al. 2021, arXiv 2104.08645",
+)
+
 AMERICASNLI = Task(
     name="americasnli",
     kind="classification",
@@ -230,4 +249,4 @@ AFRIXNLI = Task(
     licence="Apache 2.0",
 )
 
-TASKS = (MNLI, MNLI_TRANSLATED, TAXINLI, SNLI, ANLI_PLUS, QQP, XNLI, PAWSX, AMERICASNLI, AFRIXNLI)
+TASKS = (MNLI, MNLI_TRANSLATED, TAXINLI, SNLI, ANLI_PLUS, QQP, XNLI, PAWSX, AMERICASNLI, AFRIXNLI, XNLI_PAIRS, PAWSX_PAIRS)
