@@ -96,8 +96,8 @@ class Plan:
         """Key -> keys of the stages that start from it, in plan order."""
         found: dict[str, list[str]] = {key: [] for key in self.stages}
         for key, stage in self.stages.items():
-            if stage.parent:
-                found[stage.parent.key].append(key)
+            for parent in stage.parents:
+                found[parent.key].append(key)
         return found
 
     def label(self, key: str) -> str:
@@ -105,6 +105,7 @@ class Plan:
         stage = self.stages[key]
         parts = [f"{self.roles[key]} {stage.task.name if stage.task else 'initialise'}", self.encoders[key]]
         before = [s.task.name for s in stage.lineage[:-1] if s.task and s.phase == "train"]
+        parts += [f"average of {len(stage.parents)} runs"] if stage.averaged else []
         parts += [f"after {' > '.join(before)}"] if before and self.roles[key] != "pretraining" else []
         trained = next((s.seed for s in reversed(stage.lineage) if s.phase == "train" and s.seed is not None), None)
         parts += [self.methods[key]] if self.methods[key] != PLAIN else []

@@ -25,12 +25,13 @@ import transformers
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from raystilts import data, features, model, resume
+from raystilts import adapters, averaging, data, features, model, resume
 from raystilts.errors import UserError
 from raystilts.features import Item, Items
 from raystilts.kinds import KINDS, Functions
 from raystilts.model import Model, Root
 from raystilts.network import Network
+from raystilts.optimizer import make_optimizer
 from raystilts.resume import Saving, Tell, write_line
 from raystilts.stage import Recipe, Stage
 from raystilts.task import ENGLISH, Task
@@ -90,10 +91,14 @@ def train(
     compact = all(part.task.kind != "mlm" for part in parts)
     pieces = np.unique(np.concatenate([part.items.vocabulary for part in parts])) if compact else None
     widths = [part.functions.num_outputs(part.labels) for part in parts]
-    built = model.build(root, checkpoint, pieces, widths, seed, keep_head=stage.keep_head)
+    head_seed = seed if recipe.head_seed is None else recipe.head_seed
+    built = model.build(root, checkpoint, pieces, widths, head_seed, keep_head=stage.keep_head)
+    set_dropout(built.encoder, recipe.dropout)
+    adapters.add(built.encoder, recipe, seed)
     log = open(folder / LOG, "w", encoding="utf-8") if worker.rank == 0 else None  # noqa: SIM115, PTH123  closed by the with below
     with log or contextlib.nullcontext(), torch.random.fork_rng(devices=[]):
         facts = fit(built, task, parts, recipe, seed, tokenizer, worker, log, saving, tell, until)
+    adapters.merge(built.encoder)
     if worker.rank == 0:
         built.encoder.to("cpu")
         model.save(built, folder, root, checkpoint)
@@ -138,18 +143,15 @@ def fit(
 ) -> dict[str, Any]:
     """The training loop. Changes `built` in place."""
     device = torch.device(worker.device)
-    set_dropout(built.encoder, recipe.dropout)
     network = Network(built, recipe, tokenizer, [part.functions.loss for part in parts]).to(device).train()
     optimizer = make_optimizer(built, recipe, device)
-    before = resume.restore(saving, network, optimizer, worker.world_size)
     num_items = sum(len(part.items) for part in parts)
-    resume.begin(log, before, {"workers": hosts(worker), "items": num_items, "embedding_rows": len(built.rows)}, tell)
-    # with several heads, a batch leaves all but one of them without a gradient
-    wrapped = network
-    if worker.world_size > 1:
-        wrapped = DistributedDataParallel(network, broadcast_buffers=False, find_unused_parameters=len(parts) > 1)  # type: ignore[assignment]
-    sizes = [part.items.lengths for part in parts]
     total = features.num_steps(num_items, recipe)
+    mean = averaging.Mean(network, recipe, total)
+    before = resume.restore(saving, network, optimizer, worker.world_size, mean.means)
+    resume.begin(log, before, {"workers": hosts(worker), "items": num_items, "embedding_rows": len(built.rows)}, tell)
+    wrapped = shared(network, worker)
+    sizes = [part.items.lengths for part in parts]
     scheduler = transformers.get_linear_schedule_with_warmup(
         optimizer, math.ceil(total * recipe.warmup_ratio), total, last_epoch=before.step - 1
     )
@@ -174,7 +176,7 @@ def fit(
 
     started, value = time.monotonic() - before.seconds, math.nan
     drawn = enumerate(features.mixed_batches(sizes, weights(task, parts), recipe, seed))
-    with resume.Saver(saving, network, optimizer, worker.world_size, log, before) as saver:
+    with resume.Saver(saving, network, optimizer, worker.world_size, log, before, mean.means) as saver:
         for step, (place, batch) in itertools.islice(drawn, before.step, until):
             if worker.world_size > 1 and step == before.step > 0:
                 # after its first backward pass DDP groups parameters, and so orders the sums over workers, in another way
@@ -183,6 +185,7 @@ def fit(
             loss = loss_of(step, place, batch)
             nn.utils.clip_grad_norm_(network.parameters(), recipe.max_grad_norm)
             optimizer.step()
+            mean.after(step + 1)
             facts = {"step": step + 1, "loss": (value := loss.item()), "learning_rate": scheduler.get_last_lr()[0]}
             write_line(log, facts | ({"task": parts[place].task.name} if len(parts) > 1 else {}), tell)
             scheduler.step()
@@ -191,11 +194,20 @@ def fit(
                 raise RuntimeError(f"the loss is {value} at step {step + 1} of {total}: lower the learning rate")
             if step + 1 < total:
                 saver.after(step + 1, time.monotonic() - started)
+    mean.finish()
     network.eval()
     seconds = time.monotonic() - started
     rate = total * recipe.batch_size / seconds
     facts = {"num_steps": total, "final_loss": value, "seconds_training": seconds, "bf16": bf16, "examples_per_second": rate}
     return facts | ({"resumed_at": list(before.resumed_at)} if before.resumed_at else {})
+
+
+def shared(network: Network, worker: Worker) -> nn.Module:
+    """The network as all workers train it."""
+    if worker.world_size == 1:
+        return network
+    # with several heads, a batch leaves all but one of them without a gradient
+    return DistributedDataParallel(network, broadcast_buffers=False, find_unused_parameters=len(network.losses) > 1)
 
 
 def dealt(part: Part, batch: np.ndarray, recipe: Recipe, worker: Worker) -> list[tuple[int, list[Item], float]]:
@@ -216,22 +228,6 @@ def weights(task: Task, parts: Sequence[Part]) -> list[float]:
     temperature 1: in proportion to size; the larger, the more evenly.
     """
     return [float(min(part.num_examples, task.cap or part.num_examples)) ** (1 / task.temperature) for part in parts]
-
-
-def make_optimizer(parts: Model, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
-    """AdamW; weight decay on matrices only, never on embeddings (see the module on models); the head's own rate."""
-    matrix = parts.encoder.get_input_embeddings().weight  # type: ignore[operator]
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for parameter in parts.encoder.parameters():
-        (decayed if parameter.ndim > 1 and parameter is not matrix else plain).append(parameter)
-    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    if heads := list(parts.heads.parameters()):
-        head_rate = recipe.learning_rate if recipe.head_learning_rate is None else recipe.head_learning_rate
-        groups.append({"params": heads, "weight_decay": 0.0, "lr": head_rate})
-    for group in groups:
-        group["initial_lr"] = group.setdefault("lr", recipe.learning_rate)  # what a scheduler that goes on wants to be told
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=device.type in {"cpu", "cuda"})
 
 
 def set_dropout(encoder: nn.Module, dropout: float | None) -> None:
