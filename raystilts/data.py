@@ -14,6 +14,7 @@ from typing import Literal
 
 from raystilts import languages
 from raystilts.errors import UserError, nearest
+from raystilts.pairs import deranged
 from raystilts.readers import OnError, Row, digest16, filled, paths_of, place_of, refuse, refuse_row, revision_of, rows_of
 from raystilts.task import ENGLISH, Example, Kind, Source, Task
 
@@ -130,6 +131,8 @@ def identity(source: Source, language: str, data: Path | None = None) -> str:
     others = [identity(further, code, data) for further in source.more]
     if source.without:
         others.append(f"without {identity(source.without, ENGLISH, data)}")
+    if source.deranged:
+        others.append("deranged")
     if source.generate:
         made = list(source.generate(code))
         whole = [(e.id, e.texts, e.label, e.cluster, e.starts) for e in (made if others else subset(made, source.limit))]
@@ -194,7 +197,8 @@ def _read(source: Source, task: Task, code: str, data: Path | None) -> list[Exam
     if source.without:
         seen = _first_texts(source.without, task.kind, data)
         found = [example for example in found if _first(example, task.kind) not in seen]
-    return subset(found, source.limit)
+    found = subset(found, source.limit)
+    return deranged(found) if source.deranged else found
 
 
 def _place(source: Source, code: str, data: Path | None) -> tuple[str, OnError]:

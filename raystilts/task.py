@@ -76,6 +76,7 @@ class Source:
     parallel: bool = False  # row i is the same example in every language: its id is made from the English row
     limit: int | None = None  # keep that many examples, the ones with the smallest hash of their id
     more: tuple[Source, ...] = ()  # further sources whose examples follow
+    deranged: bool = False  # pairs: each first text stands beside another pair's second one, drawn at random: a control
     without: Source | None = None  # leave out the examples whose first text occurs as a first text there, in English
     candidates: Source | None = None  # retrieval and mining: what is searched; over all languages where `{language}` occurs in it
     exclude: str = ""  # why some languages are missing, or what a user must put where (licensed data)

