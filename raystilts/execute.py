@@ -182,12 +182,24 @@ def check_inputs(plan: Plan, site: Site) -> None:
             root = root_of_encoder(encoder, site)
             try:
                 model.load_tokenizer(root)
-                model.load_root(root)
+                loaded = model.load_root(root)
             except (OSError, ValueError, KeyError) as error:
                 reason = str(error).strip().splitlines()[0]
                 raise UserError(
                     f"encoder {encoder.name!r}: {root.source} cannot be loaded ({reason}); give a complete encoder folder."
                 ) from error
+            _check_adapters(plan, encoder.name, loaded)
+
+
+def _check_adapters(plan: Plan, name: str, encoder: Any) -> None:
+    """Raises UserError where a recipe asks for adapters or rates by layer that the encoder cannot have."""
+    from raystilts import adapters, layers  # noqa: PLC0415  load torch
+
+    for recipe in {stage.recipe for key, stage in plan.stages.items() if stage.recipe and plan.encoders[key] == name}:
+        if recipe.lora_rank:
+            adapters.targets(encoder, recipe)
+        if recipe.layer_decay != 1.0:
+            layers.blocks(encoder)
 
 
 def _initialise(stage: Stage, site: Site, folder: Path) -> dict[str, Any]:
