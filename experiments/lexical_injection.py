@@ -20,6 +20,7 @@ SIB-200.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from raystilts.method import Method
 from raystilts.stage import Encoder, Recipe
@@ -30,7 +31,9 @@ from raystilts.tasks.retrieval import TATOEBA
 from raystilts.tasks.text import SIB200
 
 LANGUAGES = ("az", "bn", "de", "hi", "jv", "ka", "kk", "ml", "ru", "sw", "ta", "te", "tr", "ur", "zh")
-PAIRS = replace(cldr.alignment(dict.fromkeys(LANGUAGES, 1.0)), name="injection")
+ALL = tuple((language, 1.0) for language in LANGUAGES)
+UNSEEN = Source(generate=partial(cldr.aligned, levels=ALL, split="dev"))
+PAIRS = replace(cldr.alignment(dict(ALL)), name="injection", dev=UNSEEN)
 RANDOM = lexicon.random_pairs(PAIRS, "random pairs")
 DEPTHS = {"2/12": 2 / 12, "4/12": 4 / 12, "8/12": 8 / 12, "12/12": 1.0}
 
