@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from places import experiment
 
-from raystilts import data, results
+from raystilts import data, model, results
 from raystilts.errors import UserError
 from raystilts.execute import Site, execute, perform_here
 from raystilts.kinds.ranking import hardest, negatives
@@ -87,6 +88,27 @@ def test_the_published_recipe() -> None:
     assert (found.ranking_loss, found.ranking_margin, found.batch_size, found.learning_rate) == ("hardest", 0.4, 8, 2e-4)
     assert round(found.ranking_layer * 12) == round(found.lora_depth * 12) == 2
     assert lexicon.at_layer(0.5) == replace(found, ranking_layer=0.5, lora_depth=0.5)
+
+
+def test_every_injection_of_the_experiment_has_its_control(tmp_path: Path) -> None:
+    """XLM-R Base: four depths, at each the same recipe on right and on random pairs, with seeds of their own; all see all targets."""
+    texts = [example.texts[0] for example in cldr.texts("en", ("sw",), "train")]
+    for name in ("xlm-roberta-base", "e5-small-3"):
+        (tmp_path / name).mkdir()
+        model.initialise(tmp_path / name, texts, Architecture(1, 16, 1, 32, 500), 0)
+    module = experiment("lexical_injection")
+    for study, depths in ((module.study(), 4), (module.smoke(), 2)):
+        by_name = {method.name: method.before[0] for method in study.methods}
+        assert len(by_name) == 2 * depths
+        for name, (task, recipe) in by_name.items():
+            assert by_name[name.replace("injection", "random pairs")][1] == recipe
+            assert recipe.ranking_layer == recipe.lora_depth
+            assert task.train.deranged is name.startswith("random")
+        targets = tuple(replace(target, test=cldr.NAME.test, train=target.train and cldr.KIND.train, dev=None) for target in study.targets)
+        plan = make_plan(replace(study, targets=targets), None, tmp_path)
+        arms = {cell.arm[2:] for cell in plan.cells}
+        assert len(arms) == (2 * depths + 1) * 3
+        assert {cell.seed for cell in plan.cells if cell.method != "plain"} == set(study.seeds)
 
 
 @pytest.mark.slow
