@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from raystilts.resume import Saving, Tell
     from raystilts.train import Worker
 
-PACKAGES = ("babel", "datasets", "numpy", "pyarrow", "ray", "safetensors", "tokenizers", "torch", "transformers")
+PACKAGES = ("babel", "datasets", "numpy", "peft", "pyarrow", "ray", "safetensors", "tokenizers", "torch", "transformers")
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def examples_of(plan: Plan, data_dir: Path | None = None) -> dict[str, int]:
     for key, stage in plan.stages.items():
         read, recipe = 0, stage.recipe
         for (task, split, language), (_, identity) in zip(stage.reads, stage.data, strict=True):
-            if stage.phase != "evaluate" and split != "train":
+            if split != {"train": "train", "average": "dev"}.get(stage.phase, split):
                 continue  # scoring the dev data after a training is a small part of it
             if (task, split, identity) not in sizes:
                 named = cast("data.Split", split.removesuffix("-candidates"))
@@ -194,7 +194,8 @@ def durations(plan: Plan, store: Store, declared: Declared | None = None) -> Dur
 def _groups(plan: Plan, key: str) -> list[tuple[str, ...]]:
     """What a stage belongs to, by LEVELS."""
     task = plan.stages[key].task
-    whole = (plan.roles[key], plan.encoders[key], task.name if task else "")
+    role = "average" if plan.stages[key].averaged else plan.roles[key]  # a mean takes seconds, whatever it is of
+    whole = (role, plan.encoders[key], task.name if task else "")
     return [whole[:size] for size in (3, 2, 1, 0)]
 
 
