@@ -142,6 +142,8 @@ def identity(source: Source, language: str, data: Path | None = None) -> str:
         others = [*(identity(in_one(source), language, data) for language in rest), *others]
     if source.synonyms:
         others.append(f"{source.copies} copies by {identity(source.synonyms, ENGLISH, data)}")
+    if source.deranged:
+        others.append("deranged")
     if source.generate:
         made = list(source.generate(code))
         whole = [(e.id, e.texts, e.label, e.cluster, e.starts) for e in (made if others else subset(made, source.limit))]
@@ -220,6 +222,8 @@ def _read(source: Source, task: Task, code: str, data: Path | None) -> list[Exam
     if source.shuffled_labels:
         found = shuffling.shuffled(found, task)
     found = subset(found, source.limit)
+    if source.deranged:
+        found = shuffling.deranged(found)
     if source.synonyms:
         table = substitute.table_of(_synonyms(source.synonyms, data))
         return list(substitute.copies(found, table, source.copies, task.kind, task.name))
@@ -234,7 +238,9 @@ def _synonyms(source: Source, data: Path | None) -> list[tuple[str, ...]]:
 
 def in_one(source: Source) -> Source:
     """What is read in each of a source's `languages`, without what holds of all of them together."""
-    return dataclasses.replace(source, languages=(), more=(), without=None, limit=None, shuffled_labels=False, synonyms=None)
+    return dataclasses.replace(
+        source, languages=(), more=(), without=None, limit=None, shuffled_labels=False, synonyms=None, deranged=False
+    )
 
 
 def refuse_labelled(source: Source, task: Task) -> None:

@@ -100,7 +100,9 @@ def dev_scores(stage: Stage, place: Place, trained: Mapping[str, Any]) -> dict[s
         if task.kind == "ranking":
             network = _network(task, stage.recipe, place, [texts.items], labels, number, len(stage.parts))
             with torch.inference_mode():
-                predicted: Sequence[Any] = retrieval.nearest_pairs(network, texts, 1.0, place.device, Path(tempfile.gettempdir()))
+                predicted: Sequence[Any] = retrieval.nearest_pairs(
+                    network, texts, stage.recipe.ranking_layer, place.device, Path(tempfile.gettempdir())
+                )
             gold: Sequence[Any] = [example.id for example in texts.examples]
         else:
             found = _outputs(task, stage.recipe, place, labels, {ENGLISH: texts}, number, len(stage.parts))

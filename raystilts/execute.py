@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from raystilts.resume import Saving, Tell
     from raystilts.train import Worker
 
-PACKAGES = ("babel", "datasets", "numpy", "pyarrow", "ray", "safetensors", "tokenizers", "torch", "transformers")
+PACKAGES = ("babel", "datasets", "numpy", "peft", "pyarrow", "ray", "safetensors", "tokenizers", "torch", "transformers")
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,29 @@ def perform_here(site: Site, tell: Tell | None = None) -> Perform:
     from raystilts.train import Worker  # noqa: PLC0415  loads torch
 
     def perform(stage: Stage, plan: Plan, folder: Path) -> dict[str, Any]:
-        if stage.phase == "train":
-            return trained(stage, plan, site, folder, Worker(device=site.device), tell)
-        return evaluated(stage, plan, site, folder)
+        return performed(stage, plan, site, folder, Worker(device=site.device), tell)
 
     return perform
+
+
+def performed(
+    stage: Stage, plan: Plan, site: Site, folder: Path, worker: Worker, tell: Tell | None = None, languages: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Train, average or evaluate in this process alone; what is evaluated, in all its languages or in some."""
+    if stage.phase == "train":
+        return trained(stage, plan, site, folder, worker, tell)
+    return averaged(stage, plan, site, folder) if stage.phase == "average" else evaluated(stage, plan, site, folder, languages)
+
+
+def averaged(stage: Stage, plan: Plan, site: Site, folder: Path) -> dict[str, Any]:
+    """Average the weights of a stage's parents, and score the result on English dev."""
+    from raystilts import averaging, evaluate  # noqa: PLC0415
+
+    root = root_of(stage, plan, site)
+    averaging.average([site.store.fetch(run.key) for run in stage.parents], root, folder)
+    known = [site.store.record(run.key)["result"] for run in stage.parents]
+    facts = {"labels": known[0]["labels"], "num_examples": known[0]["num_examples"], "num_runs": len(known)}
+    return facts | evaluate.dev_scores(stage, evaluate.Place(root, folder, site.data, site.device, site.cache), facts)
 
 
 def trained(stage: Stage, plan: Plan, site: Site, folder: Path, worker: Worker, tell: Tell | None = None) -> dict[str, Any]:
@@ -111,7 +129,7 @@ def evaluated(stage: Stage, plan: Plan, site: Site, folder: Path, languages: Seq
 
 
 def execute(key: str, plan: Plan, site: Site, perform: Perform) -> None:
-    """Do a stage whose parent is in the store; afterwards it is in the store."""
+    """Do a stage whose parents are in the store; afterwards it is in the store."""
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(site.cpus)
@@ -165,18 +183,27 @@ def check_inputs(plan: Plan, site: Site) -> None:
 
 
 def _check_encoder(encoder: Encoder, plan: Plan, site: Site) -> None:
-    """Raises UserError where an encoder cannot be loaded, or a recipe wants longer inputs than it reads."""
+    """Raises UserError where an encoder cannot be loaded, or a recipe asks of it what it cannot do: longer inputs, adapters, layers."""
+    from raystilts import adapters, layers  # noqa: PLC0415  load torch
+
     root = root_of_encoder(encoder, site)
     try:
         model.load_tokenizer(root)
-        longest = architectures.longest(model.load_root(root))
+        loaded = model.load_root(root)
+        longest = architectures.longest(loaded)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"encoder {encoder.name!r}: {root.source} cannot be loaded ({reason}); give a complete encoder folder.") from error
     for key, stage in plan.stages.items():
-        wanted = stage.recipe.max_length if stage.recipe and plan.encoders[key] == encoder.name else 0
-        if longest is not None and wanted > longest:
+        if stage.recipe is None or plan.encoders[key] != encoder.name:
+            continue
+        if longest is not None and stage.recipe.max_length > longest:
+            wanted = stage.recipe.max_length
             raise UserError(f"{plan.label(key)}: its recipe has max_length {wanted}, but the encoder reads {longest} tokens at most.")
+        if stage.recipe.lora_rank:
+            adapters.targets(loaded, stage.recipe)
+        if stage.recipe.layer_decay != 1.0:
+            layers.blocks(loaded)
 
 
 def _initialise(stage: Stage, site: Site, folder: Path) -> dict[str, Any]:
@@ -199,7 +226,7 @@ def root_of(stage: Stage, plan: Plan, site: Site) -> Root:
 
 def checkpoint_of(stage: Stage, site: Site) -> Path | None:
     """The folder of the weights that a stage starts from; None where it starts from its root."""
-    return site.store.fetch(stage.parent.key) if stage.parent and stage.parent.phase == "train" else None
+    return site.store.fetch(stage.parent.key) if stage.parent and stage.parent.phase != "initialise" else None
 
 
 def root_of_encoder(encoder: Encoder, site: Site) -> Root:
@@ -217,6 +244,7 @@ def _description(stage: Stage) -> dict[str, Any]:
         "kind": stage.task.kind if stage.task else None,
         "parts": [part.name for part in stage.parts],
         "keep_head": stage.keep_head,
+        "averaged": [run.key for run in stage.averaged],
         "data": dict(stage.data),
         "encoder": stage.encoder,
         "architecture": dataclasses.asdict(stage.architecture) if stage.architecture else None,

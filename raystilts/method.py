@@ -14,6 +14,9 @@ PLAIN = "plain"
 """The method that changes nothing. It is part of every study: the others are compared with it."""
 
 
+FURTHER_SEEDS = 1_000_000
+
+
 @dataclass(frozen=True)
 class Method:
     """What a run does otherwise than the plain one, which every study has beside it.
@@ -32,6 +35,12 @@ class Method:
     target: Mapping[str, object] = field(default_factory=dict)
     before: tuple[tuple[Task, Recipe], ...] = ()
     change: Callable[[Task], Task] | None = None
+    average_runs: int = 0  # the model of a seed is the mean of so many whole runs, that of the seed and further ones; see averaging
+
+
+def seeds_of(method: Method, seed: int | None) -> tuple[int | None, ...]:
+    """The seeds of the runs whose mean is the model of a seed: itself, and further ones that no other seed has."""
+    return (seed,) if seed is None else tuple(seed + place * FURTHER_SEEDS for place in range(max(1, method.average_runs)))
 
 
 def check(method: Method) -> None:
@@ -45,6 +54,8 @@ def check(method: Method) -> None:
 def applied(method: Method, task: Task, recipe: Recipe, *, is_target: bool) -> tuple[Task, Recipe]:
     """The task and the recipe of a training under a method. Raises UserError where the number of steps would follow from changed data."""
     changes: dict[str, Any] = {**method.recipe, **(method.target if is_target else method.intermediate)}
+    if method.average_runs > 1 and is_target and changes.get("head_seed", recipe.head_seed) is None:
+        changes["head_seed"] = 0  # heads that begin apart have no mean
     changed = replace(recipe, **changes)
     read = method.change(task) if method.change else task
     if read != task and changed.num_steps is None and "num_epochs" not in changes:

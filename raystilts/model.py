@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 WEIGHTS = "model.safetensors"
+ROWS, VALUES = "embedding.rows", "embedding.values"  # of the embedding rows that differ from the root's
 VOCABULARY = -1  # the width of a head that predicts pieces
 SPECIAL_TOKENS = {"bos": "<s>", "cls": "<s>", "eos": "</s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "sentencepiece.bpe.model")
@@ -173,8 +174,8 @@ def build(
     base = load_root(root)
     full = base.get_input_embeddings().weight
     saved = load_file(checkpoint / WEIGHTS) if checkpoint else {}
-    touched = saved.pop("embedding.rows", torch.empty(0, dtype=torch.long))
-    values = saved.pop("embedding.values", None)
+    touched = saved.pop(ROWS, torch.empty(0, dtype=torch.long))
+    values = saved.pop(VALUES, None)
     if pieces is not None:
         pieces = [*pieces, load_tokenizer(root).pad_token_id]  # which batches hold, also where the config names none
     rows = torch.arange(len(full)) if pieces is None else _rows(pieces, architectures.padding_row(base.config), len(full))
@@ -308,13 +309,13 @@ def save(model: Model, folder: Path, root: Root, checkpoint: Path | None) -> Non
     matrix = model.encoder.get_input_embeddings().weight.detach()  # type: ignore[operator]
     rows, values = model.rows, matrix.cpu()
     if checkpoint and len(model.touched):
-        before = load_file(checkpoint / WEIGHTS)["embedding.values"]
+        before = load_file(checkpoint / WEIGHTS)[VALUES]
         kept = torch.isin(model.touched, rows, invert=True)
         rows, values = torch.cat([rows, model.touched[kept]]), torch.cat([values, before[kept]])
         order = rows.argsort()
         rows, values = rows[order], values[order]
     same = load_root(root).get_input_embeddings().weight.detach()[rows].eq(values).all(1)
-    tensors |= {"embedding.rows": rows[~same], "embedding.values": values[~same]}
+    tensors |= {ROWS: rows[~same], VALUES: values[~same]}
     save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, folder / WEIGHTS)
 
 

@@ -1,8 +1,8 @@
 """What a killed training goes on from: its state, written from time to time while it goes on, and its log.
 
-A state holds the trainable parameters, AdamW's moments and the number of steps. Nothing else has to be kept: batches, and so the positions
-of the sampler and of a mixture, are functions of seed and step; so is the learning rate; and the generators are seeded anew from seed, step
-and position before every micro-batch.
+A state holds the trainable parameters, AdamW's moments, the mean of weights that are averaged, and the number of steps. Nothing else
+has to be kept: batches, and so the positions of the sampler and of a mixture, are functions of seed and step; so is the learning rate; and
+the generators are seeded anew from seed, step and position before every micro-batch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +30,7 @@ from raystilts.process import owner
 from raystilts.store import Store
 
 STATE = "state.safetensors"
-PARAMETER, LOG = "parameter", "log"
+PARAMETER, MEAN, LOG = "parameter", "mean", "log"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # AdamW's, absent where a parameter has had no gradient yet
 
 Tell = Callable[[Mapping[str, Any]], None]
@@ -71,12 +71,14 @@ class State:
     refused: str = ""
 
 
-def restore(saving: Saving | None, network: nn.Module, optimizer: torch.optim.Optimizer, world_size: int) -> State:
-    """Put what was saved into parameters and optimiser; step 0 where there is nothing that this training can go on from.
+def restore(
+    saving: Saving | None, network: nn.Module, optimizer: torch.optim.Optimizer, world_size: int, means: dict[str, Tensor]
+) -> State:
+    """Put what was saved into parameters, optimiser and means; step 0 where there is nothing that this training can go on from.
 
     All workers read the file, and go on from it only if all have read the same.
     """
-    parameters = dict(network.named_parameters())
+    parameters = dict(_trained(network))
     state, tensors = _read(saving, parameters, world_size)
     if world_size > 1:
         steps: list[Any] = [None] * world_size
@@ -89,9 +91,16 @@ def restore(saving: Saving | None, network: nn.Module, optimizer: torch.optim.Op
             parameter = parameters[of]
             if what == PARAMETER:
                 parameter.copy_(tensor)
+            elif what == MEAN:
+                means[of] = tensor.to(parameter.device, copy=True)
             else:
                 optimizer.state[parameter][what] = tensor.to(parameter.device, copy=True)
     return state
+
+
+def _trained(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Names and parameters of what is not frozen."""
+    return ((name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad)
 
 
 def _identity(saving: Saving, parameters: Iterable[nn.Parameter], world_size: int) -> dict[str, object]:
@@ -127,8 +136,10 @@ def _read(saving: Saving | None, parameters: Mapping[str, nn.Parameter], world_s
 
 
 def _fits(tensors: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> bool:
-    """Whether these are all parameters, each with all of its moments or none, and nothing else."""
-    known = 0
+    """Whether these are all parameters, each with all of its moments or none, all with their mean or none, and nothing else."""
+    known = sum(f"{MEAN}:{name}" in tensors for name in parameters)
+    if known not in (0, len(parameters)):
+        return False
     for name, parameter in parameters.items():
         found = {what: tensors[f"{what}:{name}"] for what in (PARAMETER, *MOMENTS) if f"{what}:{name}" in tensors}
         known += len(found)
@@ -146,10 +157,18 @@ class Saver:
     """
 
     def __init__(
-        self, saving: Saving | None, network: nn.Module, optimizer: torch.optim.Optimizer, world_size: int, log: Any, before: State
+        self,
+        saving: Saving | None,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        world_size: int,
+        log: Any,
+        before: State,
+        means: Mapping[str, Tensor],
     ) -> None:
         self.saving = saving if log else None  # the log is the first worker's, and so are the states
         self.network, self.optimizer, self.world_size, self.log, self.before = network, optimizer, world_size, log, before
+        self.means = means
         self.thread: threading.Thread | None = None
         self.failed: dict[str, Any] = {}
         self.last = time.monotonic()
@@ -179,8 +198,9 @@ class Saver:
 
     def _copied(self) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
-        for name, parameter in self.network.named_parameters():
+        for name, parameter in _trained(self.network):
             values = {PARAMETER: parameter.detach()} | self.optimizer.state.get(parameter, {})
+            values |= {MEAN: self.means[name]} if name in self.means else {}
             found |= {f"{what}:{name}": value.to("cpu", copy=True).contiguous() for what, value in values.items()}
         self.log.flush()
         return found | {LOG: torch.frombuffer(bytearray(Path(self.log.name).read_bytes()), dtype=torch.uint8)}

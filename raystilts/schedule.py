@@ -1,7 +1,7 @@
 """Which jobs of a plan are to be done, and in which order.
 
 A job is a stage and the evaluations that start from it, so that a model is evaluated where it was trained. A job is ready as soon as its
-parent is in the store, the one with the longest remaining chain first; there is no barrier between phases. What counts is the store: a
+parents are in the store, the one with the longest remaining chain first; there is no barrier between phases. What counts is the store: a
 job whose stages are all there is done, whatever happened to its process.
 """
 
@@ -28,7 +28,7 @@ def jobs(plan: Plan, store: Store) -> dict[str, list[str]]:
             continue
         if stage.phase != "evaluate":
             found[key] = [key, *(child for child in children[key] if plan.stages[child].phase == "evaluate" and child not in done)]
-        elif stage.parent is None or stage.parent.key in done:
+        elif all(parent.key in done for parent in stage.parents):
             found[key] = [key]
     return found
 
@@ -41,15 +41,16 @@ class Schedule:
         self.jobs = jobs(plan, store)
         self.after: dict[str, list[str]] = {}
         for key in self.jobs:
-            if parent := self.parent(key):
+            for parent in self.parents(key):
                 self.after.setdefault(parent, []).append(key)
         self.height: dict[str, int] = {}
         for key in reversed(self.jobs):  # children stand behind their parents in a plan
             self.height[key] = 1 + max((self.height[child] for child in self.after.get(key, [])), default=0)
         order = {key: place for place, key in enumerate(self.jobs)}
         self.rank = {key: (-self.height[key], order[key]) for key in self.jobs}
-        self.ready = [(self.rank[key], key) for key in self.jobs if self.parent(key) is None]
+        self.ready = [(self.rank[key], key) for key in self.jobs if not self.parents(key)]
         heapq.heapify(self.ready)
+        self.waiting = {key: set(parents) for key in self.jobs if (parents := self.parents(key))}
         self.running: dict[str, float] = {}  # since when, by the monotonic clock
         self.tries: Counter[str] = Counter()
         self.done: list[str] = []
@@ -57,10 +58,9 @@ class Schedule:
         self.failures: dict[str, Failure] = {}  # why the last try of a job ended
         self.not_before: dict[str, float] = {}  # by the monotonic clock
 
-    def parent(self, key: str) -> str | None:
-        """The job that has to end before this one can start."""
-        above = self.plan.stages[key].parent
-        return above.key if above and above.key in self.jobs else None
+    def parents(self, key: str) -> list[str]:
+        """The jobs that have to end before this one can start."""
+        return [above.key for above in self.plan.stages[key].parents if above.key in self.jobs]
 
     def start(self) -> str | None:
         """The most urgent ready job, now running; None where none is ready.
@@ -100,7 +100,9 @@ class Schedule:
             self.failed.append(key)
         if self.store.has(key):  # a job whose evaluation failed has still left a model to go on from
             for child in self.after.get(key, []):
-                heapq.heappush(self.ready, (self.rank[child], child))
+                self.waiting[child].discard(key)
+                if not self.waiting[child]:
+                    heapq.heappush(self.ready, (self.rank[child], child))
         return outcome
 
     @property
@@ -118,7 +120,6 @@ class Schedule:
         """Jobs that cannot start because one before them failed."""
         found: set[str] = set()
         for key in self.jobs:
-            parent = self.parent(key)
-            if parent and (parent in found or (parent in self.failed and not self.store.has(parent))):
+            if any(parent in found or (parent in self.failed and not self.store.has(parent)) for parent in self.parents(key)):
                 found.add(key)
         return found

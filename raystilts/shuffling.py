@@ -1,4 +1,4 @@
-"""Shuffled labels: the control that tells what an intermediate task teaches from what any training on its texts does.
+"""Shuffled labels and pairs: the controls that tell what a training teaches from what any training on its texts does.
 
 Labels are permuted among the examples of a training set, so texts and label frequencies stay and only what connects them is gone.
 The permutation is part of the data, the same for every seed of a study.
@@ -6,6 +6,7 @@ The permutation is part of the data, the same for every seed of a study.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -61,3 +62,27 @@ def _elsewhere(example: Example, rng: np.random.Generator) -> Example:
     first = int(rng.integers(len(words) - num + 1))
     begin, end = words[first][0], words[first + num - 1][1]
     return replace(example, label=(context[begin:end],), starts=(begin,))
+
+
+def deranged(pairs: Sequence[Example]) -> list[Example]:
+    """The same first texts and the same second texts, but no first text stands beside one that it has in any pair.
+
+    Which one it gets is drawn by hash, so that the control is the same for all seeds. Raises UserError where texts repeat so much that
+    there is no such order.
+    """
+    right = {(pair.texts[0], pair.texts[1]) for pair in pairs}
+    order = sorted(range(len(pairs)), key=lambda place: hashlib.sha256(f"deranged/{place}/{pairs[place].id}".encode()).digest())
+    seconds = [pairs[place].texts[1] for place in order]
+
+    def fits(place: int, second: str) -> bool:
+        return (pairs[place].texts[0], second) not in right
+
+    for place in range(len(pairs)):
+        if fits(place, seconds[place]):
+            continue
+        others = ((place + step) % len(pairs) for step in range(1, len(pairs)))
+        other = next((one for one in others if fits(place, seconds[one]) and fits(one, seconds[place])), None)
+        if other is None:
+            raise UserError(f"pairs: {pairs[place].texts[0]!r} cannot be paired with another text; the control needs more different pairs.")
+        seconds[place], seconds[other] = seconds[other], seconds[place]
+    return [replace(pair, texts=(pair.texts[0], second)) for pair, second in zip(pairs, seconds, strict=True)]

@@ -37,7 +37,7 @@ class Node:
     """What the schedule reads of a stage."""
 
     key: str
-    parent: Node | None
+    parents: tuple[Node, ...]
     phase: Phase
 
 
@@ -53,24 +53,25 @@ class Graph:
         """Key -> keys of the stages that start from it."""
         found: dict[str, list[str]] = {key: [] for key in self.stages}
         for key, node in self.stages.items():
-            if node.parent:
-                found[node.parent.key].append(key)
+            for parent in node.parents:
+                found[parent.key].append(key)
         return found
 
 
 def graph_of(plan: Plan) -> Graph:
     """A plan's stages and runs."""
-    parents = {key: stage.parent.key if stage.parent else None for key, stage in plan.stages.items()}
+    parents = {key: tuple(parent.key for parent in stage.parents) for key, stage in plan.stages.items()}
     return make_graph(parents, {key: stage.phase for key, stage in plan.stages.items()}, [cell.evaluation.key for cell in plan.cells])
 
 
-def make_graph(parents: Mapping[str, str | None], phases: Mapping[str, Phase], cells: Iterable[str]) -> Graph:
-    """A graph from each stage's parent; a stage without a phase is a training. ValueError where a child stands before its parent."""
+def make_graph(parents: Mapping[str, Sequence[str]], phases: Mapping[str, Phase], cells: Iterable[str]) -> Graph:
+    """A graph from each stage's parents; a stage without a phase is a training. ValueError where a child stands before its parent."""
     nodes: dict[str, Node] = {}
-    for key, parent in parents.items():
-        if parent is not None and parent not in nodes:
-            raise ValueError(f"the stage {key!r} stands before its parent {parent!r}")
-        nodes[key] = Node(key, nodes[parent] if parent is not None else None, phases.get(key, "train"))
+    for key, above in parents.items():
+        for parent in above:
+            if parent not in nodes:
+                raise ValueError(f"the stage {key!r} stands before its parent {parent!r}")
+        nodes[key] = Node(key, tuple(nodes[parent] for parent in above), phases.get(key, "train"))
     return Graph(nodes, tuple(cells))
 
 
@@ -130,7 +131,7 @@ def examples_of(plan: Plan, data_dir: Path | None = None) -> dict[str, int]:
     for key, stage in plan.stages.items():
         read, recipe = 0, stage.recipe
         for (task, split, language), (_, identity) in zip(stage.reads, stage.data, strict=True):
-            if stage.phase != "evaluate" and split != "train":
+            if split != {"train": "train", "average": "dev"}.get(stage.phase, split):
                 continue  # scoring the dev data after a training is a small part of it
             if (task, split, identity) not in sizes:
                 named = cast("data.Split", split.removesuffix("-candidates"))
@@ -193,7 +194,8 @@ def durations(plan: Plan, store: Store, declared: Declared | None = None) -> Dur
 def _groups(plan: Plan, key: str) -> list[tuple[str, ...]]:
     """What a stage belongs to, by LEVELS."""
     task = plan.stages[key].task
-    whole = (plan.roles[key], plan.encoders[key], task.name if task else "")
+    role = "average" if plan.stages[key].averaged else plan.roles[key]  # a mean takes seconds, whatever it is of
+    whole = (role, plan.encoders[key], task.name if task else "")
     return [whole[:size] for size in (3, 2, 1, 0)]
 
 
@@ -238,9 +240,10 @@ def simulate(graph: Graph, seconds: Mapping[str, float], workers: int, done: Col
             raise ValueError(f"the duration of the stage {key!r} is {seconds.get(key)}; it must be a number of at least 0")
     schedule, rest = _schedule(graph, frozenset()), _schedule(graph, done)
     lengths = _lengths(schedule, seconds)
-    until = _chains({key: node.parent.key if node.parent else None for key, node in graph.stages.items()}, seconds)
-    chain = max(_chains({key: schedule.parent(key) for key in schedule.jobs}, lengths).values(), default=0.0)
-    critical_path = max(until.values(), default=0.0)
+    parents = {key: [parent.key for parent in node.parents] for key, node in graph.stages.items()}
+    chain = max(_chains({key: schedule.parents(key) for key in schedule.jobs}, lengths).values(), default=0.0)
+    critical_path = max(_chains(parents, seconds).values(), default=0.0)
+    alone = _alone(parents, seconds)
     work = math.fsum(seconds[key] for key in graph.stages)
     return Makespan(
         workers=workers,
@@ -249,11 +252,11 @@ def simulate(graph: Graph, seconds: Mapping[str, float], workers: int, done: Col
         num_cells=len(graph.cells),
         num_done=len(graph.stages.keys() & set(done)),
         work=work,
-        unshared_work=math.fsum(until[key] for key in graph.cells),
+        unshared_work=math.fsum(alone[key] for key in graph.cells),
         critical_path=critical_path,
         makespan=_sweep(schedule, lengths, workers),
         wave_by_wave=math.fsum(_in_order([seconds[key] for key in wave], workers) for wave in _waves(graph)),
-        unshared=_in_order([until[key] for key in graph.cells], workers),
+        unshared=_in_order([alone[key] for key in graph.cells], workers),
         lower_bound=max(critical_path, work / workers),
         upper_bound=work / workers + (1 - 1 / workers) * chain,
         left=_sweep(rest, _lengths(rest, seconds), workers),
@@ -307,11 +310,19 @@ def _lengths(schedule: Schedule, seconds: Mapping[str, float]) -> dict[str, floa
     return {key: math.fsum(seconds[stage] for stage in stages) for key, stages in schedule.jobs.items()}
 
 
-def _chains(parents: Mapping[str, str | None], lengths: Mapping[str, float]) -> dict[str, float]:
-    """How long each takes with all that stands before it."""
+def _chains(parents: Mapping[str, Sequence[str]], lengths: Mapping[str, float]) -> dict[str, float]:
+    """When each has ended at the earliest: the longest chain of what stands before it, and itself."""
     found: dict[str, float] = {}
-    for key, parent in parents.items():
-        found[key] = lengths[key] + (0.0 if parent is None else found[parent])
+    for key, above in parents.items():
+        found[key] = lengths[key] + max((found[parent] for parent in above), default=0.0)
+    return found
+
+
+def _alone(parents: Mapping[str, Sequence[str]], lengths: Mapping[str, float]) -> dict[str, float]:
+    """How long each takes with all that stands before it, done one after the other and for nobody else."""
+    found: dict[str, float] = {}
+    for key, above in parents.items():
+        found[key] = lengths[key] + sum(found[parent] for parent in above)
     return found
 
 
@@ -320,7 +331,7 @@ def _waves(graph: Graph) -> list[list[str]]:
     depth: dict[str, int] = {}
     found: list[list[str]] = []
     for key, node in graph.stages.items():
-        depth[key] = 0 if node.parent is None else depth[node.parent.key] + 1
+        depth[key] = max((depth[parent.key] + 1 for parent in node.parents), default=0)
         if depth[key] == len(found):
             found.append([])
         found[depth[key]].append(key)

@@ -24,8 +24,9 @@ KEY_LENGTH = 20  # hexadecimal digits, 80 bits: a collision among a million stag
 ADDED = {"added": True}
 """Metadata of a field that came after the first keys were made: it enters them only where it is not its default."""
 
-Phase = Literal["initialise", "train", "evaluate"]
+Phase = Literal["initialise", "train", "average", "evaluate"]
 Pooling = Literal["first", "mean"]
+RankingLoss = Literal["softmax", "hardest"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,17 @@ class Recipe:
 
     learning_rate: float = 2e-5
     head_learning_rate: float | None = None  # None: the same; small encoders need a larger one
+    head_seed: int | None = field(default=None, metadata=ADDED)  # of a new head's weights; None: the stage's own
+    layer_decay: float = field(default=1.0, metadata=ADDED)  # each layer's rate is that of the one above it times this; see optimizer
+    lora_rank: int = field(default=0, metadata=ADDED)  # 0: all weights are trained; else low-rank adapters and heads alone; see adapters
+    lora_alpha: float = field(default=32.0, metadata=ADDED)  # the update is scaled by alpha / rank
+    lora_dropout: float = field(default=0.05, metadata=ADDED)
+    lora_modules: str = field(default="", metadata=ADDED)  # linear layers, by their last names; "": the attention's query and value
+    lora_depth: float = field(default=1.0, metadata=ADDED)  # only the layers up to this relative depth have adapters
+    average_checkpoints: int = field(default=0, metadata=ADDED)  # the result is the mean of the weights at so many points; see averaging
+    ranking_layer: float = field(default=1.0, metadata=ADDED)  # ranking: relative depth of the layer whose vectors are compared
+    ranking_loss: RankingLoss = field(default="softmax", metadata=ADDED)  # softmax over the batch, or a margin to its hardest negative
+    ranking_margin: float = field(default=0.4, metadata=ADDED)  # ranking, hardest: in cosine
     num_epochs: int = 3
     num_steps: int | None = None  # overrides num_epochs
     batch_size: int = 32  # examples a step, over all workers
@@ -99,11 +111,12 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Stage:
-    """One unit of work: initialise an encoder, fine-tune on a task, or evaluate a model on a task's languages.
+    """One unit of work: initialise an encoder, fine-tune on a task, average runs, or evaluate a model on a task's languages.
 
     encoder: identity of the encoder at the root (hash of its files, or Hub id and revision); empty below an `initialise` stage.
     data: (split/language, identity) of everything that is read; "2:train/en" is of a mixture's third part, and "test-candidates/sw"
         is what the test's queries search. keep_head: the parent's head is trained on (SIQA, then COPA), where it is else a new one.
+    averaged: average: the runs whose weights are averaged with the parent's.
     """
 
     phase: Phase
@@ -115,6 +128,7 @@ class Stage:
     encoder: str = ""
     parent: Stage | None = None
     keep_head: bool = False
+    averaged: tuple[Stage, ...] = ()
 
     @cached_property
     def key(self) -> str:
@@ -131,8 +145,14 @@ class Stage:
                 "encoder": self.encoder,
                 "parent": self.parent.key if self.parent else None,
                 **({"keep_head": True} if self.keep_head else {}),
+                **({"averaged": [run.key for run in self.averaged]} if self.averaged else {}),
             }
         )
+
+    @property
+    def parents(self) -> tuple[Stage, ...]:
+        """All that has to be there before the stage can start."""
+        return (*((self.parent,) if self.parent else ()), *self.averaged)
 
     @property
     def parts(self) -> tuple[Task, ...]:
@@ -160,7 +180,7 @@ class Stage:
 
     @property
     def lineage(self) -> tuple[Stage, ...]:
-        """The stage's ancestors, the oldest first, and itself."""
+        """The stage's ancestors, the oldest first, and itself; of an average those of its first run."""
         return (*(self.parent.lineage if self.parent else ()), self)
 
     @property
@@ -168,6 +188,12 @@ class Stage:
         """A short name for people: `train kind s2`. Not an identity."""
         parts = [self.phase, self.task.name if self.task else "", "" if self.seed is None else f"s{self.seed}"]
         return " ".join(part for part in parts if part)
+
+
+def average_of(runs: tuple[Stage, ...]) -> Stage:
+    """The stage whose weights are the mean of those of some runs of one training, which differ in their seeds alone."""
+    first, *others = runs
+    return dataclasses.replace(first, phase="average", seed=None, encoder="", parent=first, keep_head=False, averaged=tuple(others))
 
 
 def _facts(task: Task) -> dict[str, object]:

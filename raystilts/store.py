@@ -97,11 +97,11 @@ class Store:
     def finished(self, stages: Mapping[str, Stage]) -> set[str]:
         """Keys of those stages (parents first) that are here with all that they stand on.
 
-        A result whose parent is gone is made again with it: a parent that is trained again need not have the same weights.
+        A result one of whose parents is gone is made again with it: a parent that is trained again need not have the same weights.
         """
         here, found = self.done(), set[str]()
         for key, stage in stages.items():
-            if key in here and (stage.parent is None or stage.parent.key in found):
+            if key in here and all(parent.key in found for parent in stage.parents):
                 found.add(key)
         return found
 

@@ -11,9 +11,9 @@ from typing import Literal
 
 from raystilts import data, languages, mixing, tasks
 from raystilts.errors import UserError
-from raystilts.method import PLAIN, Method, applied
+from raystilts.method import PLAIN, Method, applied, seeds_of
 from raystilts.method import check as check_method
-from raystilts.stage import Encoder, Recipe, Stage
+from raystilts.stage import Encoder, Recipe, Stage, average_of
 from raystilts.task import ENGLISH, Source, Task
 
 NONE = "none"
@@ -107,15 +107,17 @@ class Plan:
         """Key -> keys of the stages that start from it, in plan order."""
         found: dict[str, list[str]] = {key: [] for key in self.stages}
         for key, stage in self.stages.items():
-            if stage.parent:
-                found[stage.parent.key].append(key)
+            for parent in stage.parents:
+                found[parent.key].append(key)
         return found
 
     def label(self, key: str) -> str:
         """What a person calls the stage: `target kind, micro, seed 2`."""
         stage = self.stages[key]
         parts = [f"{self.roles[key]} {stage.task.name if stage.task else 'initialise'}", self.encoders[key]]
-        before = [s.task.name for s in stage.lineage[:-1] if s.task and s.phase == "train"]
+        line = stage.parent.lineage if stage.averaged and stage.parent else stage.lineage
+        before = [s.task.name for s in line[:-1] if s.task and s.phase == "train"]
+        parts += [f"average of {len(stage.parents)} runs"] if stage.averaged else []
         parts += [f"after {' > '.join(before)}"] if before and self.roles[key] != "pretraining" else []
         trained = next((s.seed for s in reversed(stage.lineage) if s.phase == "train" and s.seed is not None), None)
         parts += [self.methods[key]] if self.methods[key] != PLAIN else []
@@ -251,10 +253,27 @@ class _Planner:
                 self.add_cell(encoder, intermediate, method, target, seed)
 
     def add_cell(self, encoder: Encoder, intermediate: Task | str, method: Method, target: Task, seed: int | None) -> None:
+        runs = [self.run(encoder, intermediate, method, target, one) for one in seeds_of(method, seed)]
+        model, middle, same_data, root = runs[0]
+        if model and len(runs) > 1:
+            mean = average_of(tuple(run for run, *_ in runs if run))
+            model = self.keep(mean, self.roles[model.key], encoder, method.name)
+        languages = self.languages(target)
+        read = self.test_data(target, languages)
+        evaluation = Stage("evaluate", target, read, encoder="" if model else root, recipe=self.scoring(target), parent=model)
+        evaluation = self.keep(evaluation, "evaluation", encoder, method.name)
+        name = intermediate if isinstance(intermediate, str) else intermediate.name
+        self.cells.append(Cell(encoder.name, name, target.name, seed, languages, evaluation, middle, same_data, method.name))
+
+    def run(
+        self, encoder: Encoder, intermediate: Task | str, method: Method, target: Task, seed: int | None
+    ) -> tuple[Stage | None, Stage | None, bool, str]:
+        """The trainings of a run: the last of them, that of the intermediate task, whether two of them train on the same data; and the
+        identity of an encoder that is at their root.
+        """
         model, root = self.pretrained(encoder)
         for task, recipe in method.before:
             model = self.keep(self.training(task, seed, model, root, recipe), "intermediate", encoder, method.name)
-        name = intermediate if isinstance(intermediate, str) else intermediate.name
         middle, before = None, _training_tasks(target)[-1] if intermediate == OWN_DATA else intermediate
         if isinstance(before, Task):
             recipe = self.study.recipes[OWN_DATA] if intermediate == OWN_DATA else self.recipe(before)
@@ -268,11 +287,7 @@ class _Planner:
             trained = self.training(changed[0], seed, model, root, changed[1], keep_head=goes_on)
             same_data = same_data or (isinstance(before, Task) and bool(self.origins(before) & self.origins(task)))
             model = self.keep(trained, "target", encoder, method.name)
-        languages = self.languages(target)
-        read = self.test_data(target, languages)
-        evaluation = Stage("evaluate", target, read, encoder="" if model else root, recipe=self.scoring(target), parent=model)
-        evaluation = self.keep(evaluation, "evaluation", encoder, method.name)
-        self.cells.append(Cell(encoder.name, name, target.name, seed, languages, evaluation, middle, same_data, method.name))
+        return model, middle, same_data, root
 
     def test_data(self, target: Task, languages: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
         """Names and identities of what an evaluation reads."""

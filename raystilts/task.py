@@ -79,6 +79,7 @@ class Source:
     translated: bool = False  # what `languages` names are machine translations of English training data, with its labels
     shuffled_labels: bool = False  # a control: labels are permuted among the examples (see raystilts.shuffling)
     more: tuple[Source, ...] = ()  # further sources whose examples follow
+    deranged: bool = False  # pairs: each first text stands beside another pair's second one, drawn at random: a control
     without: Source | None = None  # leave out the examples whose first text occurs as a first text there, in English
     candidates: Source | None = None  # retrieval and mining: what is searched; over all languages where `{language}` occurs in it
     exclude: str = ""  # why some languages are missing, or what a user must put where (licensed data)

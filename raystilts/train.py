@@ -26,12 +26,13 @@ import transformers
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from raystilts import data, features, mixing, model, perturb, resume
+from raystilts import adapters, averaging, data, features, mixing, model, perturb, resume
 from raystilts.errors import UserError
 from raystilts.features import Item, Items
 from raystilts.kinds import KINDS, Functions
 from raystilts.model import Model, Root
 from raystilts.network import Network
+from raystilts.optimizer import make_optimizer
 from raystilts.perturb import Ball
 from raystilts.resume import Saving, Tell, write_line
 from raystilts.stage import Recipe, Stage
@@ -92,11 +93,15 @@ def train(
     compact = all(part.task.kind != "mlm" for part in parts)
     pieces = np.unique(np.concatenate([part.items.vocabulary for part in parts])) if compact else None
     widths = [part.functions.num_outputs(part.labels) for part in parts]
-    built = model.build(root, checkpoint, pieces, widths, seed, keep_head=stage.keep_head)
+    head_seed = seed if recipe.head_seed is None else recipe.head_seed
+    built = model.build(root, checkpoint, pieces, widths, head_seed, keep_head=stage.keep_head)
+    set_dropout(built.encoder, recipe.dropout)
+    adapters.add(built.encoder, recipe, seed)
     ball = perturb.ball_of(recipe, root)
     log = open(folder / LOG, "w", encoding="utf-8") if worker.rank == 0 else None  # noqa: SIM115, PTH123  closed by the with below
     with log or contextlib.nullcontext(), torch.random.fork_rng(devices=[]):
         facts = fit(built, task, parts, recipe, seed, tokenizer, worker, log, saving, tell, until, ball)
+    adapters.merge(built.encoder)
     if worker.rank == 0:
         built.encoder.to("cpu")
         model.save(built, folder, root, checkpoint)
@@ -142,18 +147,15 @@ def fit(
 ) -> dict[str, Any]:
     """The training loop. Changes `built` in place."""
     device = torch.device(worker.device)
-    set_dropout(built.encoder, recipe.dropout)
     network = Network(built, recipe, tokenizer, [part.functions.loss for part in parts]).to(device).train()
     optimizer = make_optimizer(built, recipe, device)
-    before = resume.restore(saving, network, optimizer, worker.world_size)
     num_items = sum(len(part.items) for part in parts)
-    resume.begin(log, before, {"workers": hosts(worker), "items": num_items, "embedding_rows": len(built.rows)}, tell)
-    # with several heads, a batch leaves all but one of them without a gradient
-    wrapped = network
-    if worker.world_size > 1:
-        wrapped = DistributedDataParallel(network, broadcast_buffers=False, find_unused_parameters=len(parts) > 1)  # type: ignore[assignment]
-    sizes = [part.items.lengths for part in parts]
     total = features.num_steps(num_items, recipe)
+    mean = averaging.Mean(network, recipe, total)
+    before = resume.restore(saving, network, optimizer, worker.world_size, mean.means)
+    resume.begin(log, before, {"workers": hosts(worker), "items": num_items, "embedding_rows": len(built.rows)}, tell)
+    wrapped = shared(network, worker)
+    sizes = [part.items.lengths for part in parts]
     scheduler = transformers.get_linear_schedule_with_warmup(
         optimizer, math.ceil(total * recipe.warmup_ratio), total, last_epoch=before.step - 1
     )
@@ -178,7 +180,7 @@ def fit(
 
     started, value = time.monotonic() - before.seconds, math.nan
     drawn = enumerate(features.mixed_batches(sizes, mixing.shares(task, [part.num_examples for part in parts]), recipe, seed))
-    with resume.Saver(saving, network, optimizer, worker.world_size, log, before) as saver:
+    with resume.Saver(saving, network, optimizer, worker.world_size, log, before, mean.means) as saver:
         for step, (place, batch) in itertools.islice(drawn, before.step, until):
             if worker.world_size > 1 and step == before.step > 0:
                 # after its first backward pass DDP groups parameters, and so orders the sums over workers, in another way
@@ -187,6 +189,7 @@ def fit(
             loss = loss_of(step, place, batch)
             nn.utils.clip_grad_norm_(network.parameters(), recipe.max_grad_norm)
             optimizer.step()
+            mean.after(step + 1)
             facts = {"step": step + 1, "loss": (value := loss.item()), "learning_rate": scheduler.get_last_lr()[0]}
             write_line(log, facts | ({"task": parts[place].task.name} if len(parts) > 1 else {}), tell)
             scheduler.step()
@@ -195,6 +198,7 @@ def fit(
                 raise RuntimeError(f"the loss is {value} at step {step + 1} of {total}: lower the learning rate")
             if step + 1 < total:
                 saver.after(step + 1, time.monotonic() - started)
+    mean.finish()
     network.eval()
     seconds = time.monotonic() - started
     rate = total * recipe.batch_size / seconds
@@ -216,6 +220,14 @@ def loss_of_micro(
         return computed(wrapped)
 
 
+def shared(network: Network, worker: Worker) -> nn.Module:
+    """The network as all workers train it."""
+    if worker.world_size == 1:
+        return network
+    # with several heads, a batch leaves all but one of them without a gradient
+    return DistributedDataParallel(network, broadcast_buffers=False, find_unused_parameters=len(network.losses) > 1)
+
+
 def dealt(part: Part, batch: np.ndarray, recipe: Recipe, worker: Worker) -> list[tuple[int, list[Item], float]]:
     """The micro-batches of a global batch that a worker computes: position, items, and the weight of their losses."""
     items = [part.items[i] for i in batch]
@@ -226,22 +238,6 @@ def dealt(part: Part, batch: np.ndarray, recipe: Recipe, worker: Worker) -> list
     mine = [(n, micros[n], scale) for n in range(worker.rank, len(micros), worker.world_size)]
     # every rank takes part in the gradient exchange: one without a micro-batch of its own computes another's with weight 0
     return mine + [(0, micros[0], 0.0)] * (-(-len(micros) // worker.world_size) - len(mine))
-
-
-def make_optimizer(parts: Model, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
-    """AdamW; weight decay on matrices only, never on embeddings (see the module on models); the head's own rate."""
-    matrix = parts.encoder.get_input_embeddings().weight  # type: ignore[operator]
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for parameter in parts.encoder.parameters():
-        (decayed if parameter.ndim > 1 and parameter is not matrix else plain).append(parameter)
-    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    if heads := list(parts.heads.parameters()):
-        head_rate = recipe.learning_rate if recipe.head_learning_rate is None else recipe.head_learning_rate
-        groups.append({"params": heads, "weight_decay": 0.0, "lr": head_rate})
-    for group in groups:
-        group["initial_lr"] = group.setdefault("lr", recipe.learning_rate)  # what a scheduler that goes on wants to be told
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=device.type in {"cpu", "cuda"})
 
 
 def set_dropout(encoder: nn.Module, dropout: float | None) -> None:

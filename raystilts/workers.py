@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from raystilts.execute import Perform, Site, evaluated, trained
+from raystilts.execute import Perform, Site, performed, trained
 from raystilts.faults import sentence, system_error
 from raystilts.stage import Stage
 from raystilts.study import Plan
@@ -136,10 +136,7 @@ def _task(
         folder = site.store.partial(site.run, f"{stage.key}.{number}")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    if stage.phase == "train":
-        facts = trained(stage, plan, site, folder, Worker(device=site.device))
-    else:
-        facts = evaluated(stage, plan, site, folder, languages)
+    facts = performed(stage, plan, site, folder, Worker(device=site.device), languages=languages)
     if elsewhere:
         site.store.hand_over(f"{stage.key}.{number}", site.run, folder)
     return facts, elsewhere

@@ -66,6 +66,8 @@ STAGES = {
     "ranking": stage_of(tasks.find("squad-sentences")),
     "mixture": stage_of(MIXTURE),
     "mixture with shares": stage_of(tasks.find("squad-mlm")),
+    "adapters": stage_of(cldr.KIND, lora_rank=4),
+    "mean": stage_of(cldr.KIND, average_checkpoints=5, layer_decay=0.8),
 }
 
 
@@ -448,3 +450,13 @@ def test_a_process_that_ray_loses_is_replaced_by_one_that_goes_on(tmp_path: Path
     assert here.record(key)["result"]["resumed_at"]
     assert steps_of(here.path(key)) == steps_of(there.path(key))
     assert not list((here.root / "progress").iterdir())
+
+
+def test_a_state_holds_only_what_is_trained(run: Any, tmp_path: Path) -> None:
+    """With adapters, the state of the encoder's frozen weights is not written: neither they nor moments of them."""
+    stage = STAGES["adapters"]
+    saving = Saving(Store(tmp_path / "state"), stage.key, steps=3)
+    run(stage, saving, 8)
+    names = {name.partition(":")[2] for name in load_file(saving.folder / STATE)} - {""}
+    assert any(".lora_A." in name for name in names)
+    assert all(".lora_" in name or name.startswith("heads.") for name in names)

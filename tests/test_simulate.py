@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,7 +39,12 @@ class Case:
     @property
     def graph(self) -> Graph:
         """What is simulated."""
-        return make_graph(self.parents, self.phases, self.cells)
+        return graph_of(self.parents, self.phases, self.cells)
+
+
+def graph_of(parents: Mapping[str, str | None], phases: Mapping[str, str], cells: Iterable[str]) -> Graph:
+    """A graph of stages that have a parent each, or none."""
+    return make_graph({key: (parent,) if parent else () for key, parent in parents.items()}, phases, cells)
 
 
 def case(text: str) -> Case:
@@ -70,6 +76,14 @@ def forests(draw: st.DrawFn, shortest: int = 0) -> Case:
         first = ("train", "initialise", "evaluate") if parents[key] is None else ("train", "evaluate")
         phases[key] = draw(st.sampled_from(first))
     return Case(parents, phases, {key: float(draw(st.integers(shortest, 9))) for key in parents})
+
+
+def test_a_stage_waits_for_all_its_parents() -> None:
+    """A mean of two runs, 2 and 5 long, starts when the longer is done; done for itself alone it costs both, one after the other."""
+    graph = make_graph({"a": (), "b": (), "mean": ("a", "b"), "e": ("mean",)}, {"e": "evaluate"}, ["e"])
+    found = simulate(graph, {"a": 2, "b": 5, "mean": 1, "e": 1}, 2)
+    assert (found.makespan, found.critical_path, found.wave_by_wave, found.unshared) == (7, 7, 7, 9)
+    assert simulate(graph, {"a": 2, "b": 5, "mean": 1, "e": 1}, 1).makespan == 9
 
 
 def test_a_chain_takes_as_long_as_its_stages() -> None:
@@ -133,7 +147,7 @@ def test_nothing_takes_no_time() -> None:
 def test_a_chain_of_thousands_is_no_recursion() -> None:
     """Depth is not limited by the interpreter's stack."""
     parents = {str(i): str(i - 1) if i else None for i in range(5000)}
-    assert simulate(make_graph(parents, {}, ["4999"]), dict.fromkeys(parents, 1.0), 8).makespan == 5000
+    assert simulate(graph_of(parents, {}, ["4999"]), dict.fromkeys(parents, 1.0), 8).makespan == 5000
 
 
 @pytest.mark.parametrize("value", [-1.0, math.nan, math.inf, None])
@@ -146,7 +160,7 @@ def test_durations_must_be_numbers(value: float | None) -> None:
     with pytest.raises(ValueError, match="0 workers"):
         simulate(made.graph, made.seconds, 0)
     with pytest.raises(ValueError, match="'b' stands before its parent 'a'"):
-        make_graph({"b": "a", "a": None}, {}, [])
+        graph_of({"b": "a", "a": None}, {}, [])
 
 
 @settings(deadline=None, max_examples=300)
@@ -239,7 +253,7 @@ def test_the_order_of_the_input_does_not_matter(made: Case, workers: int, random
     random.shuffle(keys)
     done = [key for key in made.parents if made.parents[key] is None and made.phases[key] != "evaluate"]
     found = simulate(made.graph, made.seconds, workers, done)
-    mixed = make_graph(made.parents, {key: made.phases[key] for key in keys}, made.cells)
+    mixed = graph_of(made.parents, {key: made.phases[key] for key in keys}, made.cells)
     assert simulate(mixed, {key: made.seconds[key] for key in keys}, workers, set(done)) == found
     order: list[str] = []
     while len(order) < len(keys):

@@ -36,6 +36,7 @@ KIND = Stage(
     encoder="e",
 )
 LIST = replace(KIND, task=cldr.LIST, recipe=replace(KIND.recipe, num_steps=8, pooling="first"))
+LORA = replace(KIND, recipe=replace(KIND.recipe, num_steps=8, lora_rank=4, lora_dropout=0.1))
 ALIGN = replace(KIND, task=cldr.alignment({"sw": 1.0, "de": 1.0}), recipe=replace(KIND.recipe, num_steps=30, batch_size=32))
 
 
@@ -85,7 +86,7 @@ def _rank(rank: int, port: int, stage: Stage, root: Root, folder: Path) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("stage", [KIND, LIST], ids=["kind", "list"])
+@pytest.mark.parametrize("stage", [KIND, LIST, LORA], ids=["kind", "list", "lora"])
 def test_two_workers_follow_one(root: Root, tmp_path: Path, stage: Stage) -> None:
     """Two gloo workers on the same global batches have one worker's losses within 1e-5 and its weights within 1e-4, dropout included;
     with 20 examples in micro-batches of 8 the workers have unequal shares, and the last batch of an epoch leaves one with nothing.

@@ -71,7 +71,8 @@ def forest(size: int) -> tuple[Graph, dict[str, float]]:
         for _ in range(11):
             middle = add(root, "train")
             cells += [add(add(middle, "train"), "evaluate") for _ in range(12)]
-    return make_graph(parents, phases, cells), {key: 3600 * rng.lognormvariate(0, 1) for key in parents}
+    above = {key: (parent,) if parent else () for key, parent in parents.items()}
+    return make_graph(above, phases, cells), {key: 3600 * rng.lognormvariate(0, 1) for key in parents}
 
 
 def row(name: str, found: Makespan, took: float) -> str:
