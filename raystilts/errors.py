@@ -14,4 +14,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Ends a sentence about an unknown `name`: the nearest known one, or all of them where none is near."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(map(printable, known))}"
+
+
+def printable(text: str) -> str:
+    """A name that may come from a file, for a sentence: line ends and what else would change a terminal are written as escapes."""
+    return text if text.isprintable() else repr(text)[1:-1]
