@@ -1,4 +1,4 @@
-"""The one error that is meant for users."""
+"""Errors that mean something to users: a mistake of theirs, and a training that diverged."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from collections.abc import Iterable
 
 class UserError(Exception):
     """One clear sentence (what, where, what to do). The command line prints it and exits with code 2."""
+
+
+class Diverged(ArithmeticError):
+    """A training whose loss or gradients are no finite numbers: a finding about its recipe and seed, neither a bug nor a fault.
+
+    The sentence says at which step, and what the losses before were.
+    """
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -13,7 +13,8 @@ import math
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from raystilts import data, features, model, resume
-from raystilts.errors import UserError
+from raystilts.errors import Diverged, UserError
 from raystilts.features import Item, Items
 from raystilts.kinds import KINDS, Functions
 from raystilts.model import Model, Root
@@ -79,7 +80,7 @@ def train(
 
     cache: where tokenised data is left for other stages and processes. saving: where the state is that a killed training left, and is kept
     for the next one (None: nowhere); it changes no result. tell: told of the log's lines as they are written. until:
-    the step to stop at, in the middle of the schedule. Raises RuntimeError where the loss stops being finite.
+    the step to stop at, in the middle of the schedule. Raises Diverged where loss or gradients stop being finite.
     """
     task, recipe, seed = stage.task, stage.recipe, stage.seed or 0
     assert task is not None  # noqa: S101  training stages have both; for the type checker
@@ -173,6 +174,7 @@ def fit(
         return loss
 
     started, value = time.monotonic() - before.seconds, math.nan
+    losses: deque[float] = deque(maxlen=3)
     drawn = enumerate(features.mixed_batches(sizes, weights(task, parts), recipe, seed))
     with resume.Saver(saving, network, optimizer, worker.world_size, log, before) as saver:
         for step, (place, batch) in itertools.islice(drawn, before.step, until):
@@ -181,14 +183,14 @@ def fit(
                 loss_of(step, place, batch)
                 optimizer.zero_grad()
             loss = loss_of(step, place, batch)
-            nn.utils.clip_grad_norm_(network.parameters(), recipe.max_grad_norm)
-            optimizer.step()
+            norm = nn.utils.clip_grad_norm_(network.parameters(), recipe.max_grad_norm)
             facts = {"step": step + 1, "loss": (value := loss.item()), "learning_rate": scheduler.get_last_lr()[0]}
             write_line(log, facts | ({"task": parts[place].task.name} if len(parts) > 1 else {}), tell)
+            check_finite(value, norm.item(), losses, f"step {step + 1} of {total}")
+            losses.append(value)
+            optimizer.step()
             scheduler.step()
             optimizer.zero_grad()
-            if not math.isfinite(value):
-                raise RuntimeError(f"the loss is {value} at step {step + 1} of {total}: lower the learning rate")
             if step + 1 < total:
                 saver.after(step + 1, time.monotonic() - started)
     network.eval()
@@ -196,6 +198,15 @@ def fit(
     rate = total * recipe.batch_size / seconds
     facts = {"num_steps": total, "final_loss": value, "seconds_training": seconds, "bf16": bf16, "examples_per_second": rate}
     return facts | ({"resumed_at": list(before.resumed_at)} if before.resumed_at else {})
+
+
+def check_finite(loss: float, norm: float, before: Iterable[float], where: str) -> None:
+    """Raises Diverged where the loss or the norm of the gradients is no finite number: weights are not changed by such a step, and the
+    last state that was saved is one of numbers. In mixed precision, too: bfloat16 has the range of float32, so nothing is scaled.
+    """
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the loss is {loss:.4g}, but the norm of its gradients {norm},"
+        raise Diverged(f"{what} at {where} (before: {', '.join(f'{value:.4g}' for value in before) or 'none'}): lower the learning rate")
 
 
 def dealt(part: Part, batch: np.ndarray, recipe: Recipe, worker: Worker) -> list[tuple[int, list[Item], float]]:

@@ -167,6 +167,8 @@ def test_a_million_mutated_files_are_read_or_refused(tmp_path: Path) -> None:
 def test_arbitrary_files_are_read_or_refused(tmp_path: Path, name: str, data: st.DataObject) -> None:
     """Bytes that nobody thought of, and JSON of any shape, are read or refused, too."""
     case = CASES[name]
-    values = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda of: st.lists(of) | st.dictionaries(st.text(), of))
+    values = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda of: st.lists(of) | st.dictionaries(st.text(), of)
+    )
     contents = st.binary() | st.text().map(str.encode) | values.map(json.dumps).map(str.encode)
     check(case, tmp_path, [data.draw(contents) for _ in case.files])

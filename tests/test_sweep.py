@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -167,8 +168,11 @@ def test_a_second_run_does_nothing_and_a_deleted_stage_is_rebuilt(smoke_store: P
     assert kept == {key: (store / "stages" / key).stat().st_mtime_ns for key in kept}
 
 
+@pytest.mark.promise(
+    "A run that diverged is named by the summary, by `status` and as a finding of the report; it is never dropped silently"
+)
 def test_a_failing_stage_is_reported_and_the_rest_is_done(smoke_store: Path, tmp_path: Path) -> None:
-    """A stage that raises fails only what depends on it: exit code 1, its label and the error at the end, and in status."""
+    """A stage that diverges fails only what depends on it: exit code 1; the summary, status and the report name it and what it lost."""
     experiment = tmp_path / "failing.py"
     experiment.write_text(
         "import importlib.util\n"
@@ -186,10 +190,14 @@ def test_a_failing_stage_is_reported_and_the_rest_is_done(smoke_store: Path, tmp
     output, _ = process.communicate(timeout=170)
     assert process.returncode == 1, output
     assert "FAILED intermediate currency, pico" in output
-    assert "the loss is" in output
+    assert "diverged: intermediate currency, pico" in output
+    assert "diverged: the loss is" in output
     assert "not started, because a stage before them failed" in output
     status = raystilts("status", "failing.py", "--store", "store", cwd=tmp_path)
-    assert "failed: intermediate currency, pico" in status.communicate(timeout=60)[0]
+    assert "diverged: intermediate currency, pico" in status.communicate(timeout=60)[0]
+    told = (tmp_path / "store" / "report" / "report.md").read_text(encoding="utf-8")
+    assert re.search(r"\| error \| diverged \| all \| the training diverged and the run is left out: .*the loss is", told)
+    assert re.search(r"pico/currency/kind/seed 1 \(diverged: intermediate currency, pico, .*the loss is", told)
 
 
 @pytest.mark.slow

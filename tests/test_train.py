@@ -17,10 +17,13 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from raystilts import data, features, model
+from raystilts.errors import Diverged
 from raystilts.features import Items
 from raystilts.kinds import KINDS
 from raystilts.model import Root
+from raystilts.resume import STATE, Saving
 from raystilts.stage import Architecture, Recipe, Stage
+from raystilts.store import Store
 from raystilts.task import Example, Source, Task
 from raystilts.tasks import cldr
 from raystilts.train import Worker, train
@@ -141,12 +144,41 @@ def test_it_equals_a_plain_loop(root: Root, tmp_path: Path) -> None:
     assert found == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.promise("A loss that is no finite number stops a training, which leaves its last good state and no model")
 def test_a_loss_that_is_not_finite_stops_the_training(root: Root, tmp_path: Path) -> None:
-    """A diverged training raises and says at which step, instead of leaving a model of NaNs."""
+    """A diverged training says at which step; the last state that was written has numbers only; tried again, it says the same."""
     stage = replace(KIND, recipe=replace(KIND.recipe, learning_rate=1e30, max_grad_norm=1e30))
-    with pytest.raises(RuntimeError, match=r"the loss is .* at step"):
-        run(stage, root, tmp_path / "nan")
-    assert not (tmp_path / "nan" / model.WEIGHTS).exists()
+    saving = Saving(Store(tmp_path / "store"), "k", steps=1)
+    said = []
+    for name in ("nan", "again"):
+        (tmp_path / name).mkdir()
+        with pytest.raises(Diverged, match=r"the loss is (nan|inf) at step \d+ of 20 \(before: .*\): lower the learning rate") as error:
+            train(stage, root, None, None, tmp_path / name, Worker(), saving=saving)
+        said.append(str(error.value).partition(" (")[0])
+        assert not (tmp_path / name / model.WEIGHTS).exists()
+    assert said[0] == said[1]
+    state = load_file(saving.folder / STATE)
+    assert all(bool(value.isfinite().all()) for value in state.values())
+
+
+@pytest.mark.promise("An overflow of the gradients stops a training before it changes a weight")
+def test_gradients_that_overflow_stop_the_training(root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In mixed precision, too, a loss may be finite when its gradients are not: no step is made of them."""
+    build = model.build
+
+    def built(*facts: object, **more: object) -> object:
+        made = build(*facts, **more)
+        next(made.heads.parameters()).register_hook(lambda gradient: gradient * 1e38 * 1e38)
+        return made
+
+    monkeypatch.setattr(model, "build", built)
+    with pytest.raises(Diverged, match=r"the loss is \d.*, but the norm of its gradients (nan|inf), at step 1 of 20 \(before: none\)"):
+        run(KIND, root, tmp_path / "inf")
+
+
+def test_mixed_precision_has_the_range_of_single_precision() -> None:
+    """Losses need no scaling: the largest number of bfloat16, which GPUs train in, is within 1 % of float32's."""
+    assert torch.finfo(torch.bfloat16).max == pytest.approx(torch.finfo(torch.float32).max, rel=0.01)
 
 
 def test_a_subset_is_the_same_for_everybody() -> None:
