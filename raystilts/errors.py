@@ -10,7 +10,7 @@ class UserError(Exception):
     """One clear sentence (what, where, what to do). The command line prints it and exits with code 2."""
 
 
-class Diverged(ArithmeticError):
+class DivergedError(ArithmeticError):
     """A training whose loss or gradients are no finite numbers: a finding about its recipe and seed, neither a bug nor a fault.
 
     The sentence says at which step, and what the losses before were.

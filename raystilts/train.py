@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from raystilts import data, features, model, resume
-from raystilts.errors import Diverged, UserError
+from raystilts.errors import DivergedError, UserError
 from raystilts.features import Item, Items
 from raystilts.kinds import KINDS, Functions
 from raystilts.model import Model, Root
@@ -80,7 +80,7 @@ def train(
 
     cache: where tokenised data is left for other stages and processes. saving: where the state is that a killed training left, and is kept
     for the next one (None: nowhere); it changes no result. tell: told of the log's lines as they are written. until:
-    the step to stop at, in the middle of the schedule. Raises Diverged where loss or gradients stop being finite.
+    the step to stop at, in the middle of the schedule. Raises DivergedError where loss or gradients stop being finite.
     """
     task, recipe, seed = stage.task, stage.recipe, stage.seed or 0
     assert task is not None  # noqa: S101  training stages have both; for the type checker
@@ -173,8 +173,7 @@ def fit(
             dist.all_reduce(loss)
         return loss
 
-    started, value = time.monotonic() - before.seconds, math.nan
-    losses: deque[float] = deque(maxlen=3)
+    started, value, losses = time.monotonic() - before.seconds, math.nan, deque[float](maxlen=3)
     drawn = enumerate(features.mixed_batches(sizes, weights(task, parts), recipe, seed))
     with resume.Saver(saving, network, optimizer, worker.world_size, log, before) as saver:
         for step, (place, batch) in itertools.islice(drawn, before.step, until):
@@ -201,12 +200,14 @@ def fit(
 
 
 def check_finite(loss: float, norm: float, before: Iterable[float], where: str) -> None:
-    """Raises Diverged where the loss or the norm of the gradients is no finite number: weights are not changed by such a step, and the
+    """Raises DivergedError where the loss or the norm of the gradients is no finite number: weights are not changed by such a step, and the
     last state that was saved is one of numbers. In mixed precision, too: bfloat16 has the range of float32, so nothing is scaled.
     """
     if not (math.isfinite(loss) and math.isfinite(norm)):
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the loss is {loss:.4g}, but the norm of its gradients {norm},"
-        raise Diverged(f"{what} at {where} (before: {', '.join(f'{value:.4g}' for value in before) or 'none'}): lower the learning rate")
+        raise DivergedError(
+            f"{what} at {where} (before: {', '.join(f'{value:.4g}' for value in before) or 'none'}): lower the learning rate"
+        )
 
 
 def dealt(part: Part, batch: np.ndarray, recipe: Recipe, worker: Worker) -> list[tuple[int, list[Item], float]]:

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from raystilts import data, sweep
 from raystilts.disk import write_whole
-from raystilts.errors import Diverged, UserError, nearest
+from raystilts.errors import DivergedError, UserError, nearest
 from raystilts.execute import Site, checkpoint_of, root_of
 from raystilts.faults import DIED, Failure
 from raystilts.halving import Budget, Search, Training, training_of
@@ -198,7 +198,7 @@ def perform(training: Training | Leg, measure: Measure, folder: Path) -> Path:
     started, score, error = time.monotonic(), None, ""
     try:
         score = measure(training)
-    except Diverged as raised:
+    except DivergedError as raised:
         error = str(raised)
     path = folder / f"{training.key}.json"
     write_whole(path, json.dumps(training.record(score, time.monotonic() - started, error)).encode())

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from raystilts import data, features, model
-from raystilts.errors import Diverged
+from raystilts.errors import DivergedError
 from raystilts.features import Items
 from raystilts.kinds import KINDS
 from raystilts.model import Root
@@ -152,7 +152,9 @@ def test_a_loss_that_is_not_finite_stops_the_training(root: Root, tmp_path: Path
     said = []
     for name in ("nan", "again"):
         (tmp_path / name).mkdir()
-        with pytest.raises(Diverged, match=r"the loss is (nan|inf) at step \d+ of 20 \(before: .*\): lower the learning rate") as error:
+        with pytest.raises(
+            DivergedError, match=r"the loss is (nan|inf) at step \d+ of 20 \(before: .*\): lower the learning rate"
+        ) as error:
             train(stage, root, None, None, tmp_path / name, Worker(), saving=saving)
         said.append(str(error.value).partition(" (")[0])
         assert not (tmp_path / name / model.WEIGHTS).exists()
@@ -172,7 +174,7 @@ def test_gradients_that_overflow_stop_the_training(root: Root, tmp_path: Path, m
         return made
 
     monkeypatch.setattr(model, "build", built)
-    with pytest.raises(Diverged, match=r"the loss is \d.*, but the norm of its gradients (nan|inf), at step 1 of 20 \(before: none\)"):
+    with pytest.raises(DivergedError, match=r"the loss is \d.*, but the norm of its gradients (nan|inf), at step 1 of 20 \(before: none\)"):
         run(KIND, root, tmp_path / "inf")
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from test_tracking import client, mlflow_runs
 
 from raystilts import data, features
-from raystilts.errors import Diverged, UserError
+from raystilts.errors import DivergedError, UserError
 from raystilts.execute import Site
 from raystilts.halving import BATCH_SIZES, ETA, SPAN, Budget, Search, rounded, rungs, space
 from raystilts.stage import Architecture, Encoder, Recipe, Stage
@@ -242,7 +242,7 @@ def test_a_diverged_training_is_a_finding_and_anything_else_a_failure(tmp_path: 
 
     def diverging(stage: Stage) -> float:
         if stage.recipe.learning_rate > 3e-3:
-            raise Diverged("the loss is nan at step 3 of 9: lower the learning rate")
+            raise DivergedError("the loss is nan at step 3 of 9: lower the learning rate")
         return quality(stage)
 
     measure, asked = counted(diverging)
@@ -261,7 +261,7 @@ def test_a_diverged_training_is_a_finding_and_anything_else_a_failure(tmp_path: 
     assert not list((tmp_path / "faulty").glob("tune/kind/tiny/trainings/*"))
 
     def hopeless(stage: Stage) -> float:
-        raise Diverged("the loss is inf at step 1 of 9: lower the learning rate")
+        raise DivergedError("the loss is inf at step 1 of 9: lower the learning rate")
 
     with pytest.raises(UserError, match=r"every training .* diverged"):
         tune_task(PLAN, "kind", "tiny", BUDGET, site(tmp_path / "hopeless"), measure=hopeless)
