@@ -62,14 +62,18 @@ TEXTS = ("text", "label")
 CASES = {
     "tsv": Case(Source(reader="tsv", columns=TEXTS), "classification", ((b"a b\tyes\nc\tno\n", "é \u2028\tyes\r\n".encode()),)),
     "tsv with a header": Case(
-        Source(reader="tsv", header=("{a} and {b}", "label"), id="n", gaps=True), "classification", ((b"n\ta\tb\tlabel\n1\tx\ty\tno\n2\tz\n",),)
+        Source(reader="tsv", header=("{a} and {b}", "label"), id="n", gaps=True),
+        "classification",
+        ((b"n\ta\tb\tlabel\n1\tx\ty\tno\n2\tz\n",),),
     ),
     "csv": Case(
         Source(reader="csv", columns=("a", "b", "label"), cluster="b"),
         "classification",
         ((b'a,b,label\n"x, ""y""","1\n2",yes\nu,v,no\n', b"\xef\xbb\xbflabel,a,b\r\n1,2,3\r\n"),),
     ),
-    "jsonl": Case(Source(reader="jsonl", columns=TEXTS), "classification", ((_lines({"text": "a", "label": 1}, {"text": "é", "label": "x"}),),)),
+    "jsonl": Case(
+        Source(reader="jsonl", columns=TEXTS), "classification", ((_lines({"text": "a", "label": 1}, {"text": "é", "label": "x"}),),)
+    ),
     "jsonl of choices": Case(
         Source(reader="jsonl", columns=("{q[stem]}", "{q[choices][0][text]}", "{q[choices][1][text]}", "label"), id="id"),
         "choice",
@@ -81,7 +85,7 @@ CASES = {
     "text": Case(Source(reader="text"), "mlm", ((b"one\n\ntwo\n",),)),
     "bucc": Case(Source(reader="bucc"), "mining", ((b"de-1\tja\nde-2\tnein\n",),)),
     "bucc with gold": Case(Source(reader="bucc"), "mining", ((b"de-1\tja\nde-2\tnein\n",), (b"de-1\ten-1\nde-1\ten-2\n",))),
-    "conll": Case(Source(reader="conll"), "tagging", ((b"en:a\tO\nen:b\tB-PER\n\nen:c\tO\n",), )),
+    "conll": Case(Source(reader="conll"), "tagging", ((b"en:a\tO\nen:b\tB-PER\n\nen:c\tO\n",),)),
     "conll with blanks": Case(Source(reader="conll", separator=" "), "tagging", ((b"a O\nb B-PER\n\nc O\n",),)),
     "conllu": Case(Source(reader="conllu"), "tagging", ((CONLLU, CONLLU * 2),), code="de"),
     "squad": Case(Source(reader="squad"), "span", ((SQUAD,),)),
@@ -89,13 +93,17 @@ CASES = {
     "squad_questions": Case(Source(reader="squad_questions"), "retrieval", ((SQUAD,),)),
     "squad_candidates": Case(Source(reader="squad_candidates"), "retrieval", ((XQUAD_R, SQUAD),)),
     "mewslix_mentions": Case(
-        Source(reader="mewslix_mentions"), "retrieval", ((_lines({"context": _NEWS, "mention": _MENTION}, {"context": _NEWS, "mentions": [_MENTION]}),),)
+        Source(reader="mewslix_mentions"),
+        "retrieval",
+        ((_lines({"context": _NEWS, "mention": _MENTION}, {"context": _NEWS, "mentions": [_MENTION]}),),),
     ),
     "mewslix_entities": Case(Source(reader="mewslix_entities"), "retrieval", ((_lines(_ENTITY, _ENTITY),),)),
     "mewslix_pairs": Case(
-        Source(reader="mewslix_pairs"), "ranking", ((_lines({"contextual_mention": {"context": _NEWS, "mention": _MENTION}, "entity": _ENTITY}),),)
+        Source(reader="mewslix_pairs"),
+        "ranking",
+        ((_lines({"contextual_mention": {"context": _NEWS, "mention": _MENTION}, "entity": _ENTITY}),),),
     ),
-}  # fmt: skip
+}
 
 
 def check(case: Case, folder: Path, contents: Sequence[bytes]) -> int:

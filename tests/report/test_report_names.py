@@ -20,7 +20,8 @@ from raystilts.report.citations import METHODS, bibtex
 from raystilts.report.cleaning import ACTIVE
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-MARKUP = list("#+-=*_~`|[]()!<>&\\:.1 \"'{}$%^@/a") + [
+MARKUP = [
+    *"#+-=*_~`|[]()!<>&\\:.1 \"'{}$%^@/a",
     "é",
     "\n",
     "\t",
@@ -108,7 +109,7 @@ def test_names_in_bibtex_are_read_as_they_are(texts: list[str]) -> None:
     """Each work has one entry with a key of its own, whose braces are balanced."""
     found = bibtex(texts).removeprefix(METHODS)
     works = {citations._plain(part) for text in texts for part in text.split(";") if part.strip()}
-    keys = re.findall(r"^@misc\{([a-z0-9.-]+), ", found, re.M)
+    keys = re.findall(r"^@misc\{([a-z0-9.-]+), ", found, re.MULTILINE)
     assert len(keys) == len(set(keys)) == found.count("\n") == len(works)
     for line in found.splitlines():
         bare = re.sub(r"\\[%$#&_]|\\textascii(tilde|circum)\{\}", "", line)
