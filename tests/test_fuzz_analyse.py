@@ -75,13 +75,14 @@ def tables() -> tuple[pa.Table, pa.Table]:
 
 
 def outcome(work: Callable[[], Any]) -> str:
-    """ "" or the sentence of a UserError; anything else is raised."""
+    """The sentence of a UserError, or nothing; anything else is raised."""
+    said = ""
     try:
         work()
     except UserError as error:
-        assert "\n" not in str(error), str(error)
-        return str(error)
-    return ""
+        said = str(error)
+    assert "\n" not in said, said
+    return said
 
 
 def spoilt(random: Random, table: pa.Table) -> pa.Table:
