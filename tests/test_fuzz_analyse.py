@@ -188,7 +188,7 @@ def test_spoilt_tables_and_plans_are_one_sentence(tables: tuple[pa.Table, pa.Tab
 
 
 @pytest.mark.soak
-@pytest.mark.promise("The same for many tables and plans")
+@pytest.mark.promise("The same for ten thousand tables and plans")
 @pytest.mark.usefixtures("unreported")
 def test_many_spoilt_tables_and_plans_are_one_sentence(tables: tuple[pa.Table, pa.Table], tmp_path: Path) -> None:
     """The same, more often."""

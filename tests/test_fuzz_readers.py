@@ -17,6 +17,8 @@ from promises import tried
 
 from raystilts.errors import UserError
 from raystilts.readers import READERS, Reading
+from raystilts.readers.mewslix import _parentheses
+from raystilts.readers.squad import sentences
 from raystilts.task import Kind, Source
 
 FAST, MANY, MINUTES = 150, 1_000_000, 25
@@ -154,7 +156,10 @@ def test_valid_files_are_read(name: str, tmp_path: Path) -> None:
     assert check(case, tmp_path, [contents[0] for contents in case.files]) == 0
 
 
-@pytest.mark.promise("Whatever bytes a data file is changed to, its reader raises nothing but one sentence with file and line")
+@pytest.mark.promise(
+    "Whatever bytes a data file is changed to, its reader raises nothing but one sentence with file and line",
+    found="JSON within JSON without end, numbers of 5,000 digits, halves of surrogate pairs, line ends and control characters in names",
+)
 @pytest.mark.parametrize("name", CASES)
 def test_mutated_files_are_read_or_refused(name: str, tmp_path: Path) -> None:
     """Any change of a valid file gives rows of valid texts, or one printable sentence that names the file."""
@@ -162,7 +167,7 @@ def test_mutated_files_are_read_or_refused(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.promise("The same for a million files")
+@pytest.mark.promise("The same for a million mutated data files")
 def test_a_million_mutated_files_are_read_or_refused(tmp_path: Path) -> None:
     """The same as above, many times."""
     for number, case in enumerate(CASES.values()):
@@ -180,3 +185,48 @@ def test_arbitrary_files_are_read_or_refused(tmp_path: Path, name: str, data: st
     )
     contents = st.binary() | st.text().map(str.encode) | values.map(json.dumps).map(str.encode)
     check(case, tmp_path, [data.draw(contents) for _ in case.files])
+
+
+DEEP, DIGITS = "[" * 100_000, "9" * 5000
+JSON_FINDS = [
+    (DEEP, "line 1: this is JSON that is nested too deeply"),
+    (DIGITS, "line 1: this is JSON with a number that has too many digits"),
+    ('{"text": "\\ud800", "label": "x"}', r"line 1: the escape \\ud800 is half a character"),
+    ('{"a\\n\\u001b[2J": "", "label": "x"}', r"known: a\\n\\x1b\[2J, label"),
+]
+
+
+@pytest.mark.parametrize(("content", "sentence"), JSON_FINDS)
+def test_finds_in_json_lines_stay_mended(content: str, sentence: str, tmp_path: Path) -> None:
+    """What once ended in a traceback, or in a sentence of two lines."""
+    (tmp_path / "f").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=sentence):
+        list(READERS["jsonl"](Reading([tmp_path / "f"], CASES["jsonl"].source, "classification", "en")))
+
+
+@pytest.mark.parametrize("content", [DEEP, DIGITS, SQUAD.decode().replace("Who", "\\ud83d"), SQUAD.decode().replace("Ann won", "\\udfff")])
+def test_finds_in_squad_stay_mended(content: str, tmp_path: Path) -> None:
+    """The same for a whole file of JSON."""
+    (tmp_path / "f").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=r"f, line \d+: (this is JSON|the escape .* is half a character)"):
+        list(READERS["squad"](Reading([tmp_path / "f"], CASES["squad"].source, "span", "en")))
+
+
+def test_long_numbers_in_conllu_stay_mended(tmp_path: Path) -> None:
+    """A head or a range of thousands of digits is no word's."""
+    for old, new in (
+        (b"2-3\t", DIGITS.encode() + b"-3\t"),
+        (b"\t1\tcase", b"\t" + DIGITS.encode() + b"\tcase"),
+        (b"1:case", DIGITS.encode()),
+    ):
+        assert old in CONLLU
+        check(CASES["conllu"], tmp_path, [CONLLU.replace(old, new)])
+
+
+def test_readers_take_no_quadratic_time(tmp_path: Path) -> None:
+    """Texts made to be slow: titles without an end, braces without a partner."""
+    start = time.monotonic()
+    assert len(sentences("Dr. " * 50_000)) == 1
+    _parentheses("{" * 200_000)
+    assert time.monotonic() - start < 5
+    assert _parentheses("{a} {b\nc} {d{e} f") == "(a) {b\nc} (d{e) f"

@@ -518,7 +518,9 @@ def test_the_script_finds_a_wrong_score(tmp_path, capsys):
 
 # --- what holds of every metric
 
-ODD_TEXTS = st.text(max_size=8) | st.sampled_from(["", " ", "the", "a.", "、", "\u0301", "\ud7ff", "١٢", "中文 字", "\u202e", "İ", "ß", "\x00"])
+ODD_TEXTS = st.text(max_size=8) | st.sampled_from(
+    ["", " ", "the", "a.", "、", "\u0301", "\ud7ff", "١٢", "中文 字", "\u202e", "İ", "ß", "\x00"]
+)
 GOLD_AND_PREDICTION = {
     "accuracy": (ODD_TEXTS, ODD_TEXTS),
     "micro_f1": st.lists(st.tuples(st.sampled_from(ADVERSARIAL), st.sampled_from(ADVERSARIAL)), min_size=1, max_size=6),
@@ -542,7 +544,9 @@ def scored(draw):
     return name, list(gold), list(predicted), draw(st.sampled_from(sorted(RULES)))
 
 
-@pytest.mark.promise("A metric gives a number from 0 to 100 for any texts, whatever the order of the examples, and the same for two copies of them")
+@pytest.mark.promise(
+    "A metric gives a number from 0 to 100 for any texts, whatever the order of the examples, and the same for two copies of them"
+)
 @settings(deadline=None, max_examples=600)
 @given(scored(), st.randoms(use_true_random=False))
 def test_scores_are_bounded_and_symmetric(case, shuffled):

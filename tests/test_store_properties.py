@@ -85,7 +85,11 @@ def seen(store: Store, key: str) -> str | None:
 
 
 OPERATIONS = st.lists(
-    st.tuples(st.sampled_from(["write", "write", "fail", "discard", "clear", "die", "die while discarding"]), st.sampled_from(KEYS), st.integers(0, 60)),
+    st.tuples(
+        st.sampled_from(["write", "write", "fail", "discard", "clear", "die", "die while discarding"]),
+        st.sampled_from(KEYS),
+        st.integers(0, 60),
+    ),
     max_size=12,
 )
 
@@ -93,7 +97,9 @@ OPERATIONS = st.lists(
 @pytest.mark.promise("After any sequence of writes, failures, removals and deaths of processes, every stage of a store is whole or absent")
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(OPERATIONS)
-def test_any_sequence_of_operations_leaves_whole_stages(tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[str, str, int]]) -> None:
+def test_any_sequence_of_operations_leaves_whole_stages(
+    tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[str, str, int]]
+) -> None:
     """A stage holds what its first writer since its last removal wrote; a death changes nothing or finishes what was under way."""
     store = Store(tmp_path_factory.mktemp("store"))
     store.prepare()
@@ -161,7 +167,9 @@ def test_a_death_at_every_file_operation_leaves_whole_stages(tmp_path: Path, nam
     assert operations > 1
 
 
-@pytest.mark.promise("Wherever a process dies in its requests to an object store, readers see whole stages or none, and the next process goes on")
+@pytest.mark.promise(
+    "Wherever a process dies in its requests to an object store, readers see whole stages or none, and the next process goes on"
+)
 def test_a_death_at_every_request_leaves_whole_stages(s3: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As above for a stage in S3: after each request of a write, and of a removal, nothing comes."""
     monkeypatch.setenv("RAYSTILTS_CACHE", str(tmp_path))
@@ -245,7 +253,7 @@ def concurrently(root: Path, seconds: float, writers: int, readers: int) -> int:
     assert not errors
     assert min(written) > 0
     assert store.done() == {f"k{number}" for number in range(min(50, max(written)))}
-    assert not [path for path in (root / "partial").glob("*/*")]
+    assert not list((root / "partial").glob("*/*"))
     return count[0] + sum(written)
 
 

@@ -86,6 +86,7 @@ def test_the_quickstart_has_the_golden_plan() -> None:
     assert [{**row, "done": False} for row in golden] == rows
 
 
+@pytest.mark.promise("Keys are the same in every process and on every day")
 def test_keys_are_the_same_in_another_process() -> None:
     """Another interpreter with another hash seed, started elsewhere, plans the same keys."""
     path = ROOT / "experiments" / "quickstart.py"
@@ -126,7 +127,9 @@ def studies(draw) -> Study:
     """Studies of a few of these tasks, which partly share their data, in any order, with recipes of any kind."""
 
     def some(values: tuple, least: int = 1) -> tuple:
-        return tuple(draw(st.lists(st.sampled_from(range(len(values))), min_size=least, unique=True).map(lambda at: [values[i] for i in at])))
+        return tuple(
+            draw(st.lists(st.sampled_from(range(len(values))), min_size=least, unique=True).map(lambda at: [values[i] for i in at]))
+        )
 
     intermediates = (pair("nli"), pair("own", train=OWN), Task("mixture", "mixture", "", parts=(pair("a", train=OWN), pair("b"))))
     targets = (pair("xnli"), pair("steps", trained_on=(pair("first", train=OWN), pair("second"))), pair("small", train=OWN))
@@ -248,6 +251,7 @@ def test_changed_data_changes_keys(world: Path) -> None:
         ({"targets": (pair("t", kind="retrieval", labels=(), layer=None, dev=None, train=None),)}, "no dev data to choose its layer on"),
     ],
 )
+@pytest.mark.promise("A mistake in a study is one sentence before anything runs")
 def test_bad_studies_are_one_sentence(world: Path, changes: dict[str, object], message: str) -> None:
     """Whatever is wrong with a study is a UserError that names it, before anything runs."""
     study = Study("s", "?", (Encoder("e", folder="enc"),), (), (pair("xnli"),), (1,))

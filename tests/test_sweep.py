@@ -51,6 +51,7 @@ class Memory(Store):
 
 @settings(deadline=None, max_examples=60)
 @given(st.data())
+@pytest.mark.promise("However jobs end, each runs once and after what it starts from")
 def test_any_order_of_endings_runs_every_job_once_after_its_parent(data: st.DataObject) -> None:
     """However jobs interleave on however many slots, each runs exactly once, after what it starts from, until all is in the store."""
     store = Memory()
@@ -81,6 +82,7 @@ def test_the_longest_chain_starts_first() -> None:
     assert heights == sorted(heights, reverse=True)
 
 
+@pytest.mark.promise("A stage that fails stops only what stands on it")
 def test_a_failed_job_blocks_only_its_descendants() -> None:
     """What follows a failed stage does not start, everything else does, and the counts say so."""
     store = Memory()
@@ -201,6 +203,7 @@ def test_a_failing_stage_is_reported_and_the_rest_is_done(smoke_store: Path, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.promise("In one process and on Ray, in any order, stages are bit-identical")
 def test_ray_makes_the_same_store(smoke_store: Path, tmp_path: Path) -> None:
     """On Ray every stage has the same bytes as in one process; nothing of Ray is left, neither processes nor folders."""
     process = raystilts("run", SMOKE, "--store", "store", cwd=tmp_path)
@@ -212,6 +215,7 @@ def test_ray_makes_the_same_store(smoke_store: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.promise("After Ctrl-C nothing is half done, and the same command goes on")
 def test_interrupting_leaves_nothing_half_done(smoke_store: Path, tmp_path: Path) -> None:
     """Ctrl-C in the middle: exit code 130, no process, no half-written stage; the same command continues to the same store."""
     process = raystilts("run", SMOKE, "--store", "store", cwd=tmp_path)
@@ -234,6 +238,7 @@ def test_interrupting_leaves_nothing_half_done(smoke_store: Path, tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.promise("Two workers per stage follow one up to the order of sums")
 def test_two_workers_per_stage_train_through_ray_train(smoke_store: Path, tmp_path: Path) -> None:
     """With --workers 2 the log of a training names both ranks, and its losses are one worker's within 1e-4. An evaluation is divided over
     the workers by languages, and its tables are one worker's.

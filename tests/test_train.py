@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import random
 import socket
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -65,6 +69,7 @@ def test_it_learns(root: Root, tmp_path: Path) -> None:
         assert sum(losses[-10:]) < 0.9 * sum(losses[:10]), name
 
 
+@pytest.mark.promise("The same stage twice has the same losses and weights, bit by bit")
 def test_the_same_stage_twice_gives_the_same_bytes(root: Root, tmp_path: Path) -> None:
     """Losses and weights are functions of the stage; the caller's generators neither matter nor change."""
     torch.manual_seed(1)
@@ -89,6 +94,7 @@ def _rank(rank: int, port: int, stage: Stage, root: Root, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", [KIND, LIST], ids=["kind", "list"])
+@pytest.mark.promise("Two workers have one worker's losses within 1e-5 and its weights within 1e-4")
 def test_two_workers_follow_one(root: Root, tmp_path: Path, stage: Stage) -> None:
     """Two gloo workers on the same global batches have one worker's losses within 1e-5 and its weights within 1e-4, dropout included;
     with 20 examples in micro-batches of 8 the workers have unequal shares, and the last batch of an epoch leaves one with nothing.
@@ -201,3 +207,38 @@ def test_labels_come_from_the_training_data_where_the_task_names_none(root: Root
     (tmp_path / "out").mkdir()
     facts = train(stage, root, None, tmp_path, tmp_path / "out", Worker())
     assert facts["labels"] == [["N", "V"]]
+
+
+@pytest.mark.promise(
+    "On one machine and number of threads a training is bit-identical on another day; other numbers of threads agree to 1e-4"
+)
+def test_days_and_threads(root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the clock nor what Python's and NumPy's generators did before is in the result; threads change the order of sums alone."""
+    alone, _ = run(KIND, root, tmp_path / "today")
+    now = time.time()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: now + 1e8)
+        random.seed(7)
+        np.random.seed(7)  # noqa: NPY002  the generator that everybody shares
+        later, _ = run(KIND, root, tmp_path / "later")
+    assert later == alone
+    assert (tmp_path / "today" / model.WEIGHTS).read_bytes() == (tmp_path / "later" / model.WEIGHTS).read_bytes()
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        other, _ = run(KIND, root, tmp_path / "threads")
+    finally:
+        torch.set_num_threads(threads)
+    assert other == pytest.approx(alone, abs=1e-4)
+
+
+def test_training_data_of_one_example_and_one_class_trains(root: Root, tmp_path: Path) -> None:
+    """Nothing divides by the number of examples less one, or by the spread of the labels."""
+    (tmp_path / "train.tsv").write_text("a b\tyes\n", encoding="utf-8")
+    for labels in (("yes",), ("no", "yes")):
+        task = Task("one", "classification", "accuracy", labels=labels, train=Source(files=("train.tsv",), columns=("text", "label")))
+        stage = Stage("train", task, (("train/en", "x"),), seed=1, recipe=Recipe(num_steps=2, batch_size=2), encoder="e")
+        out = tmp_path / str(len(labels))
+        out.mkdir()
+        facts = train(stage, root, None, tmp_path, out, Worker())
+        assert math.isfinite(facts["final_loss"])

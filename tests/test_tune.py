@@ -315,6 +315,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
     return asked
 
 
+@pytest.mark.promise("Training and tuning read English train and dev data only")
 def test_a_search_trains_and_reads_english_only(tmp_path: Path, reads: list[tuple[str, str]]) -> None:
     """A real search in this process: the tiny encoder is made first, the winner was trained, only English train and dev were read."""
     tuned = tune_task(PLAN, "kind", "tiny", Budget(num_trials=3, max_epochs=2), site(tmp_path))
@@ -345,6 +346,7 @@ def test_a_training_that_looks_at_test_data_is_stopped(tmp_path: Path, monkeypat
     assert not list((tmp_path / "tune" / "kind" / "tiny" / "trainings").iterdir())
 
 
+@pytest.mark.promise("Whatever else a training asks for is refused")
 def test_the_lock_holds_whoever_asks_and_opens_again() -> None:
     """Inside, English train and dev can be read and nothing else, also through another code, candidates, a nested lock or a thread;
     afterwards, also after an error, everything can.

@@ -205,7 +205,7 @@ def _block(where: _TestSet, columns: TestSetRows, members: list[tuple[int, int, 
     value = stack("s0")
     if where.metric == "micro_f1":
         predicted, num_gold = stack("s1"), stack("s2")
-        if max(counts.max(initial=0) for counts in (value, predicted, num_gold)) > MOST:
+        if max(np.abs(counts).max(initial=0) for counts in (value, predicted, num_gold)) > MOST:
             raise StatsError(f"{where}: s0, s1 and s2 must be counts of at most {MOST:.0e} for an example")
         num, den = 2 * value, predicted + num_gold
         if (value < 0).any() or (value > np.minimum(predicted, num_gold)).any():
