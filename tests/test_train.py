@@ -230,6 +230,10 @@ def test_days_and_threads(root: Root, tmp_path: Path, monkeypatch: pytest.Monkey
     finally:
         torch.set_num_threads(threads)
     assert other == pytest.approx(alone, abs=1e-4)
+    one, two = (load_file(tmp_path / name / model.WEIGHTS) for name in ("today", "threads"))
+    for name, value in one.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(two[name], value, atol=1e-4, rtol=1e-4)
 
 
 def test_training_data_of_one_example_and_one_class_trains(root: Root, tmp_path: Path) -> None:
