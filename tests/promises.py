@@ -32,7 +32,7 @@ _ended: dict[str, tuple[int, str]] = {}  # test -> inputs, state
 
 def tried(number: int = 1) -> None:
     """Count inputs that the running test has tried, where they are neither Hypothesis's examples nor cases of its own."""
-    name = os.environ["PYTEST_CURRENT_TEST"].partition(" ")[0]
+    name = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]  # a case's name may hold blanks
     _tried[name] = _tried.get(name, 0) + number
 
 
@@ -105,7 +105,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         if report.outcome == "failed":
             state = "red"
         elif report.outcome == "skipped" and state == "green":
-            state = f"skipped: {report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr}".replace("|", "/")
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple | list) else str(report.longrepr)
+            state = f"skipped: {reason.removeprefix('Skipped: ')}".replace("|", "/")
         _ended[test] = before + int(inputs or 0), state
 
 
