@@ -26,7 +26,7 @@ class Failure:
 
 
 DIVERGED = "diverged: "  # so begins the last line of why a training stopped whose loss or gradients were no numbers
-_DIVERGED = re.compile(r"\bDiverged: (.+)")  # also where it was raised in another process, of which only the text is known
+_DIVERGED = re.compile(r"\bDivergedError: (.+)")  # also where it was raised in another process, of which only the text is known
 DIED = Failure("its process died without a word (out of memory?)", again=True)
 
 

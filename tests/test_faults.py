@@ -22,9 +22,9 @@ from places import ROOT, smoke
 from raystilts import schedule
 from raystilts import sweep as sweep_module
 from raystilts.cli import main
-from raystilts.errors import UserError
+from raystilts.errors import DivergedError, UserError
 from raystilts.execute import Site
-from raystilts.faults import MAX_TRIES
+from raystilts.faults import MAX_TRIES, divergence, failure
 from raystilts.process import owner
 from raystilts.store import Store
 from raystilts.study import Plan, make_plan
@@ -398,3 +398,17 @@ def test_two_drivers_on_two_rays_share_a_store(experiment: Path, calm: Path, tmp
     assert again(tmp_path / "store") == {}
     assert len({line["process"] for line in Store(tmp_path / "store").journal()}) == 2
     same(calm, tmp_path / "store")
+
+
+@pytest.mark.promise("A divergence is known as one in whichever process it was raised")
+def test_a_divergence_is_told_from_a_bug_and_a_fault() -> None:
+    """Of the error itself, and of the text that Ray makes of a worker's; nothing else is one, and none is tried again."""
+    said = "the loss is nan at step 3 of 9 (before: 1.2): lower the learning rate"
+    ray = RuntimeError(f"Training failed due to worker errors:\n[Rank 0 Error Snippet]:\nTraceback\nraystilts.errors.DivergedError: {said}")
+    for error in (DivergedError(said), ray):
+        found = failure(error, "target kind, pico", Path("store"))
+        assert divergence(found.reason) == said
+        assert not found.again
+    assert divergence(failure(RuntimeError("the loss is odd"), "x", Path("store")).reason) == ""
+    assert divergence(failure(OSError(errno.EIO, "diverged"), "x", Path("store")).reason) == ""
+    assert divergence("") == ""
