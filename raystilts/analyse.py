@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -118,15 +119,21 @@ def _schema(path: Path) -> pa.Schema:
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; TABLES holds runs.parquet and examples.parquet.")
     try:
-        return pq.read_schema(path)
+        schema = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
+    twice = next((name for name, count in Counter(schema.names).items() if count > 1), None)
+    if twice is not None:
+        raise UserError(f"{path}: has two columns of the name {twice!r}; remove or rename one.")
+    return schema
 
 
 def _parquet(path: Path) -> pa.Table:
     _schema(path)
     try:
-        return pq.read_table(path)
+        table = pq.read_table(path)
+        table.validate(full=True)
+        return table
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
 
@@ -142,7 +149,7 @@ def _languages(path: Path) -> list[str]:
     try:
         for batch in pq.ParquetFile(path).iter_batches(columns=["language"]):
             found |= {str(value) for value in batch.column(0).unique().to_pylist() if value is not None}
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from error
     return sorted(found)
 
@@ -180,7 +187,7 @@ def _check_selections(plan: stats.Plan, runs: pa.Table, path: Path) -> None:
                 if column not in runs.column_names:
                     hint = nearest(column, runs.column_names)
                     raise UserError(f"{path}: contrast {contrast.name!r}: runs.parquet has no column {column!r}; {hint}")
-                present = runs[column].unique().to_pylist()
+                present = runs[column].to_pylist()
                 if value not in present:
                     hint = nearest(str(value), {str(other) for other in present if other is not None})
                     raise UserError(f"{path}: contrast {contrast.name!r}: no run has {column} = {value!r}; {hint}")

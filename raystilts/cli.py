@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from raystilts import __version__, languages, show
 from raystilts.errors import UserError
+from raystilts.faults import divergence
 from raystilts.process import owner
 from raystilts.store import Store, store_at
 from raystilts.study import NONE, Plan, Study, make_plan
@@ -301,7 +302,8 @@ def show_status(options: argparse.Namespace) -> int:
     print("\n".join(show.plan_table(plan, store)))
     print("\n".join(show.activity(plan, store)))
     for key, text in failures.items():
-        print(f"failed: {plan.label(key)} ({key})\n  {text.strip().splitlines()[-1]}")
+        what = "diverged" if divergence(text) else "failed"
+        print(f"{what}: {plan.label(key)} ({key})\n  {text.strip().splitlines()[-1]}")
     missing = [plan.label(row["key"]) for row in rows if not row["done"]]  # type: ignore[arg-type]
     if missing:
         print(f"next: {'; '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}")

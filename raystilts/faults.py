@@ -25,12 +25,20 @@ class Failure:
     again: bool
 
 
+DIVERGED = "diverged: "  # so begins the last line of why a training stopped whose loss or gradients were no numbers
+_DIVERGED = re.compile(r"\bDivergedError: (.+)")  # also where it was raised in another process, of which only the text is known
 DIED = Failure("its process died without a word (out of memory?)", again=True)
 
 
 def sentence(text: str) -> str:
     """The first sentence of the last line of what Ray says of an error: the lines before it are numbers, the sentences after it advice."""
     return text.strip().splitlines()[-1].split(". ")[0]
+
+
+def divergence(reason: str) -> str:
+    """What a training said that diverged, of why it failed; empty where it failed of something else."""
+    last = reason.strip().rpartition("\n")[2]
+    return last.removeprefix(DIVERGED) if last.startswith(DIVERGED) else ""
 
 
 def system_error(error: BaseException | None) -> int | None:
@@ -50,4 +58,6 @@ def failure(error: BaseException, what: str, root: Path) -> Failure:
     lines = [what, *traceback.format_exception(error)]
     if number in FULL:
         lines.append(f"{os.strerror(number)}: make room on the disk that holds {root}, then run the same command again.")
+    if found := _DIVERGED.search("\n".join(lines)):
+        lines.append(f"{DIVERGED}{found[1]}")
     return Failure("\n".join(line.rstrip("\n") for line in lines), again=number is not None)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from raystilts import disclosure, languages, stats
 from raystilts.errors import UserError
+from raystilts.faults import divergence
 from raystilts.method import PLAIN
 from raystilts.metrics import METRICS
 from raystilts.report import MINUS_PLAIN, OVER_PLAIN, LanguageFacts, Story, verdict_lines, write_report
@@ -122,7 +123,7 @@ def run_id(cell: Cell) -> str:
 
 def runs_table(plan: Plan, store: Store) -> pa.Table:
     """One row per run of the study, also for those that are missing from the store (status)."""
-    rows, done = [], store.done()
+    rows, done, lost = [], store.done(), diverged(plan, store)
     for cell in plan.cells:
         is_done = cell.evaluation.key in done
         record = store.record(cell.evaluation.key)["result"] if is_done else {}
@@ -140,13 +141,26 @@ def runs_table(plan: Plan, store: Store) -> pa.Table:
                 "trained_on": _trained_on(cell),
                 "seed": cell.seed,
                 "dev_score": trained.get("dev_score"),
-                "status": "ok" if is_done else "missing",
+                "status": "ok" if is_done else "diverged" if run_id(cell) in lost else "missing",
+                "status_detail": lost.get(run_id(cell)),
                 "stage": cell.evaluation.key,
             }
         )
     text, whole = pa.string(), pa.int64()
     types = {"num_parameters": whole, "seed": whole, "dev_score": pa.float64()}
     return pa.Table.from_pylist(rows, pa.schema([(name, types.get(name, text)) for name in rows[0]]))
+
+
+def diverged(plan: Plan, store: Store) -> dict[str, str]:
+    """Run -> what is said of the training that diverged, its own or the one that it was to start from."""
+    done = store.done()
+    said = {key: divergence(store.failure(key)) for key in store.failures() & plan.stages.keys() - done}
+    found = {}
+    for cell in plan.cells:
+        own = next((stage.key for stage in cell.evaluation.lineage if said.get(stage.key)), None)
+        if own:
+            found[run_id(cell)] = f"{plan.label(own)}: {said[own]}"
+    return found
 
 
 def _trained_on(cell: Cell) -> str | None:
@@ -337,7 +351,9 @@ def story(plan: Plan, store: Store, command: str) -> Story:
     everywhere = dict.fromkeys(code for cell in plan.cells for code in cell.languages)
     known = {code: languages.find(code) for code in everywhere}
     done = store.done()
-    missing = [run_id(cell) for cell in plan.cells if cell.evaluation.key not in done]
+    lost = diverged(plan, store)
+    names = [run_id(cell) for cell in plan.cells if cell.evaluation.key not in done]
+    missing = [f"{name} (diverged: {lost[name]})" if name in lost else name for name in names]
     return Story(
         title=study.name,
         question=study.question,

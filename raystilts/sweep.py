@@ -22,7 +22,7 @@ import psutil
 
 from raystilts.errors import UserError
 from raystilts.execute import Perform, Site, execute, perform_here
-from raystilts.faults import DIED, MAX_TRIES, Failure, failure, sentence
+from raystilts.faults import DIED, MAX_TRIES, Failure, divergence, failure, sentence
 from raystilts.progress import Progress, live
 from raystilts.schedule import Schedule
 from raystilts.study import Plan
@@ -90,7 +90,8 @@ def summarise(schedule: Schedule) -> None:
     for key in schedule.failed:
         found = schedule.failures.get(key, DIED)
         tries = f" (tried {schedule.tries[key]} times)" if found.again else ""
-        print(f"failed: {schedule.plan.label(key)} ({key}){tries}", file=sys.stderr)
+        what = "diverged" if divergence(found.reason) else "failed"
+        print(f"{what}: {schedule.plan.label(key)} ({key}){tries}", file=sys.stderr)
         print("\n".join(f"  {line}" for line in found.reason.strip().splitlines()[-4:]), file=sys.stderr)
     if schedule.blocked:
         print(f"not started, because a stage before them failed: {len(schedule.blocked)} jobs", file=sys.stderr)

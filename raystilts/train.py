@@ -13,7 +13,8 @@ import math
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from raystilts import adapters, averaging, data, features, mixing, model, perturb, resume
-from raystilts.errors import UserError
+from raystilts.errors import DivergedError, UserError
 from raystilts.features import Item, Items
 from raystilts.kinds import KINDS, Functions
 from raystilts.model import Model, Root
@@ -82,7 +83,7 @@ def train(
 
     cache: where tokenised data is left for other stages and processes. saving: where the state is that a killed training left, and is kept
     for the next one (None: nowhere); it changes no result. tell: told of the log's lines as they are written. until:
-    the step to stop at, in the middle of the schedule. Raises RuntimeError where the loss stops being finite.
+    the step to stop at, in the middle of the schedule. Raises DivergedError where loss or gradients stop being finite.
     """
     task, recipe, seed = stage.task, stage.recipe, stage.seed or 0
     assert task is not None  # noqa: S101  training stages have both; for the type checker
@@ -178,7 +179,7 @@ def fit(
             dist.all_reduce(loss)
         return loss
 
-    started, value = time.monotonic() - before.seconds, math.nan
+    started, value, losses = time.monotonic() - before.seconds, math.nan, deque[float](maxlen=3)
     drawn = enumerate(features.mixed_batches(sizes, mixing.shares(task, [part.num_examples for part in parts]), recipe, seed))
     with resume.Saver(saving, network, optimizer, worker.world_size, log, before, mean.means) as saver:
         for step, (place, batch) in itertools.islice(drawn, before.step, until):
@@ -187,15 +188,15 @@ def fit(
                 loss_of(step, place, batch)
                 optimizer.zero_grad()
             loss = loss_of(step, place, batch)
-            nn.utils.clip_grad_norm_(network.parameters(), recipe.max_grad_norm)
-            optimizer.step()
-            mean.after(step + 1)
+            norm = nn.utils.clip_grad_norm_(network.parameters(), recipe.max_grad_norm)
             facts = {"step": step + 1, "loss": (value := loss.item()), "learning_rate": scheduler.get_last_lr()[0]}
             write_line(log, facts | ({"task": parts[place].task.name} if len(parts) > 1 else {}), tell)
+            check_finite(value, norm.item(), losses, f"step {step + 1} of {total}")
+            losses.append(value)
+            optimizer.step()
+            mean.after(step + 1)
             scheduler.step()
             optimizer.zero_grad()
-            if not math.isfinite(value):
-                raise RuntimeError(f"the loss is {value} at step {step + 1} of {total}: lower the learning rate")
             if step + 1 < total:
                 saver.after(step + 1, time.monotonic() - started)
     mean.finish()
@@ -226,6 +227,17 @@ def shared(network: Network, worker: Worker) -> nn.Module:
         return network
     # with several heads, a batch leaves all but one of them without a gradient
     return DistributedDataParallel(network, broadcast_buffers=False, find_unused_parameters=len(network.losses) > 1)
+
+
+def check_finite(loss: float, norm: float, before: Iterable[float], where: str) -> None:
+    """Raises DivergedError where the loss or the norm of the gradients is no finite number: weights are not changed by such a step, and the
+    last state that was saved is one of numbers. In mixed precision, too: bfloat16 has the range of float32, so nothing is scaled.
+    """
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the loss is {loss:.4g}, but the norm of its gradients {norm},"
+        raise DivergedError(
+            f"{what} at {where} (before: {', '.join(f'{value:.4g}' for value in before) or 'none'}): lower the learning rate"
+        )
 
 
 def dealt(part: Part, batch: np.ndarray, recipe: Recipe, worker: Worker) -> list[tuple[int, list[Item], float]]:

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from raystilts import data, sweep
 from raystilts.disk import write_whole
-from raystilts.errors import UserError, nearest
+from raystilts.errors import DivergedError, UserError, nearest
 from raystilts.execute import Site, checkpoint_of, root_of
 from raystilts.faults import DIED, Failure
 from raystilts.halving import Budget, Search, Training, training_of
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 
 Measure = Callable[..., float]
 """(training, tell) -> its score on English dev; tell: told of the log's lines, absent where nobody wants to know."""
-
-
-NOT_FINITE = "the loss is"  # so begins what a training raises that diverged: a finding about its recipe, not a fault
 
 
 @dataclass(frozen=True)
@@ -201,9 +198,7 @@ def perform(training: Training | Leg, measure: Measure, folder: Path) -> Path:
     started, score, error = time.monotonic(), None, ""
     try:
         score = measure(training)
-    except RuntimeError as raised:
-        if not str(raised).startswith(NOT_FINITE):
-            raise
+    except DivergedError as raised:
         error = str(raised)
     path = folder / f"{training.key}.json"
     write_whole(path, json.dumps(training.record(score, time.monotonic() - started, error)).encode())

@@ -15,6 +15,8 @@ from places import SHARED, SMOKE
 
 from raystilts import features
 
+pytest_plugins = ("promises",)
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -218,6 +218,7 @@ duplicates = "keep"
         ("[[contrasts]]", "[contrasts]", "must be written as [[contrasts]]"),
     ],
 )
+@pytest.mark.promise("A mistake in a plan file is one sentence, and nothing is written")
 def test_mistakes_in_a_plan_are_one_sentence(
     tables: tuple[pa.Table, pa.Table], tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, sentence: str
 ) -> None:

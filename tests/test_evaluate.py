@@ -13,10 +13,11 @@ from seqeval.metrics import f1_score
 from sklearn.metrics import accuracy_score
 
 from raystilts import data, evaluate, features, model
+from raystilts.errors import UserError
 from raystilts.evaluate import Place
 from raystilts.model import Root
 from raystilts.stage import Architecture, Recipe, Stage
-from raystilts.task import Example, Source
+from raystilts.task import Example, Source, Task
 from raystilts.tasks import cldr
 from raystilts.train import Worker, train
 from raystilts.workers import merged
@@ -217,3 +218,35 @@ def test_dev_is_english_only(root: Root, tmp_path: Path, monkeypatch: pytest.Mon
     facts = train(stage, root, None, None, tmp_path, Worker())
     assert evaluate.dev_scores(stage, Place(root, tmp_path, None, "cpu"), facts)["dev_score"] is not None
     assert set(asked) == {("train", "en"), ("dev", "en")}
+
+
+@pytest.mark.promise(
+    "Test sets of one example or one class, and models that are all wrong or undecided, have their scores; empty ones a sentence"
+)
+def test_extreme_test_sets(root: Root, tmp_path: Path) -> None:
+    """One example; one class, which the model never or always predicts; outputs that are all equal: the first label is taken."""
+    texts = {"sw": "a\tyes\n", "zh": "a\tno\nb\tno\n", "wo": "a\tyes\nb\tyes\nc\tno\n"}
+    for language, text in texts.items():
+        (tmp_path / f"{language}.tsv").write_text(text, encoding="utf-8")
+    task = Task(
+        "x",
+        "classification",
+        "accuracy",
+        labels=("no", "yes"),
+        languages=LANGUAGES,
+        test=Source(files=("{language}.tsv",), columns=("t", "l")),
+    )
+    built = model.build(root, None, None, [2], 1, keep_head=False)
+    for parameter in built.heads.parameters():
+        parameter.data.zero_()
+    (tmp_path / "model").mkdir()
+    model.save(built, tmp_path / "model", root, None)
+    read = tuple((f"test/{language}", language) for language in LANGUAGES)
+    stage = Stage("evaluate", task, read, parent=Stage("train", task, (("train/en", "x"),), seed=1, recipe=RECIPE, encoder="e"))
+    (tmp_path / "out").mkdir()
+    facts = evaluate.evaluate(stage, Place(root, tmp_path / "model", tmp_path, "cpu"), {"labels": [task.labels]}, tmp_path / "out")
+    assert facts["scores"] == {"sw": 0.0, "zh": 100.0, "wo": pytest.approx(100 / 3)}
+    assert facts["num_examples"] == {"sw": 1, "zh": 2, "wo": 3}
+    nothing = replace(task, test=replace(task.test, values=(("yes", ""),)))
+    with pytest.raises(UserError, match=r"x: the test data in 'sw' is empty"):
+        data.examples(nothing, "test", "sw", tmp_path)

@@ -22,9 +22,9 @@ from places import ROOT, smoke
 from raystilts import schedule
 from raystilts import sweep as sweep_module
 from raystilts.cli import main
-from raystilts.errors import UserError
+from raystilts.errors import DivergedError, UserError
 from raystilts.execute import Site
-from raystilts.faults import MAX_TRIES
+from raystilts.faults import MAX_TRIES, divergence, failure
 from raystilts.process import owner
 from raystilts.store import Store
 from raystilts.study import Plan, make_plan
@@ -90,6 +90,7 @@ def without(calm: Path, store: Path, *labels: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.promise("A node that is lost costs its jobs one more try")
 def test_a_node_that_is_lost_is_done_without(experiment: Path, calm: Path, cluster: Cluster, tmp_path: Path) -> None:
     """A raylet and its workers are killed while one of them trains; the driver is on another node: the run goes on and ends well."""
     cluster.start("head", "one", "other")
@@ -106,6 +107,7 @@ def test_a_node_that_is_lost_is_done_without(experiment: Path, calm: Path, clust
 
 
 @pytest.mark.slow
+@pytest.mark.promise("When a driver is killed, the same command ends with the store of an undisturbed run")
 def test_a_driver_that_is_killed_is_run_again(experiment: Path, calm: Path, cluster: Cluster, tmp_path: Path) -> None:
     """SIGKILL of the driver on a standing cluster: its workers end; the same command goes on from the state of the stage that ran."""
     cluster.start("head", "one")
@@ -130,6 +132,7 @@ def test_a_driver_that_is_killed_is_run_again(experiment: Path, calm: Path, clus
 
 
 @pytest.mark.slow
+@pytest.mark.promise("When the head of a cluster is lost, the driver ends in a sentence and the same command goes on")
 def test_a_head_that_is_lost_ends_the_driver_in_a_sentence(experiment: Path, calm: Path, cluster: Cluster, tmp_path: Path) -> None:
     """All processes of the head are killed: the driver says so and ends; when the head is back, the same command completes."""
     cluster.start("head", "one")
@@ -151,6 +154,7 @@ def test_a_head_that_is_lost_ends_the_driver_in_a_sentence(experiment: Path, cal
 
 
 @pytest.mark.slow
+@pytest.mark.promise("A worker of a distributed training that is lost is replaced")
 def test_a_worker_of_ray_train_that_is_lost_is_replaced(experiment: Path, calm: Path, cluster: Cluster, tmp_path: Path) -> None:
     """Of the two workers of a training one is killed: the run goes on from the last state, to the bytes of an undisturbed one of two."""
     cluster.start("head", "one", "other")
@@ -189,6 +193,7 @@ def one_stage() -> tuple[Plan, str]:
         (UserError("stage.json: cannot be read"), 1),
     ],
 )
+@pytest.mark.promise("A fault of the place is tried again up to three times, a bug is not")
 def test_a_fault_is_tried_again_and_a_bug_is_not(
     raised: Exception, tries: int, one_stage: tuple[Plan, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -256,6 +261,7 @@ def test_a_disk_that_is_full_for_states_alone_stops_nothing(experiment: Path, ca
 
 
 @pytest.mark.slow
+@pytest.mark.promise("A stage for which the disk has no room fails in a sentence that says what to do")
 def test_a_stage_that_finds_no_room_fails_in_a_sentence(experiment: Path, calm: Path, tmp_path: Path) -> None:
     """Weights that find no room are no stage: the run says that the disk is full and goes on with what fits; with room it completes."""
     key = without(calm, tmp_path / "store", TARGET, INTERMEDIATE)
@@ -285,6 +291,7 @@ def mounted(folder: Path, size: str) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root mounts file systems")
+@pytest.mark.promise("A disk that fills up in the middle costs tries and changes no result")
 def test_a_disk_that_fills_up_is_survived(experiment: Path, calm: Path, tmp_path: Path) -> None:
     """A store on a file system with room for nothing more: a sentence; when there is room, the same command completes."""
     key = without(calm, tmp_path / "full", TARGET)
@@ -324,6 +331,7 @@ def _truncated(path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("harm", [_flipped, _truncated])
+@pytest.mark.promise("Weights that were damaged after they were written are named and never trained from")
 def test_weights_that_were_damaged_are_not_trained_from(
     harm: Callable[[Path], None], experiment: Path, calm: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,6 +360,7 @@ FLAKY = Path(__file__).parent / "flaky"
 
 
 @pytest.mark.slow
+@pytest.mark.promise("A file system that returns errors costs tries and changes no result")
 def test_a_flaky_file_system_costs_tries_and_changes_nothing(experiment: Path, calm: Path, tmp_path: Path) -> None:
     """File operations of Ray's workers below the store fail or dawdle at random: whatever failed was tried again, no fault was taken for
     a bug, and the same command, repeated while stages are missing, ends with the undisturbed store.
@@ -377,6 +386,7 @@ def test_a_flaky_file_system_costs_tries_and_changes_nothing(experiment: Path, c
 
 
 @pytest.mark.slow
+@pytest.mark.promise("Two sweeps of one store share the work, and no stage is trained by both")
 def test_two_drivers_on_two_rays_share_a_store(experiment: Path, calm: Path, tmp_path: Path) -> None:
     """Two sweeps of one store, each on a Ray of its own, both end well; no stage was begun twice, and both did some."""
     flags = ("--max-concurrent", "1")
@@ -388,3 +398,17 @@ def test_two_drivers_on_two_rays_share_a_store(experiment: Path, calm: Path, tmp
     assert again(tmp_path / "store") == {}
     assert len({line["process"] for line in Store(tmp_path / "store").journal()}) == 2
     same(calm, tmp_path / "store")
+
+
+@pytest.mark.promise("A divergence is known as one in whichever process it was raised")
+def test_a_divergence_is_told_from_a_bug_and_a_fault() -> None:
+    """Of the error itself, and of the text that Ray makes of a worker's; nothing else is one, and none is tried again."""
+    said = "the loss is nan at step 3 of 9 (before: 1.2): lower the learning rate"
+    ray = RuntimeError(f"Training failed due to worker errors:\n[Rank 0 Error Snippet]:\nTraceback\nraystilts.errors.DivergedError: {said}")
+    for error in (DivergedError(said), ray):
+        found = failure(error, "target kind, pico", Path("store"))
+        assert divergence(found.reason) == said
+        assert not found.again
+    assert divergence(failure(RuntimeError("the loss is odd"), "x", Path("store")).reason) == ""
+    assert divergence(failure(OSError(errno.EIO, "diverged"), "x", Path("store")).reason) == ""
+    assert divergence("") == ""

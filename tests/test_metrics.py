@@ -514,3 +514,79 @@ def test_the_script_finds_a_wrong_score(tmp_path, capsys):
         write_evaluation(tmp_path, gold, predicted, result)
         assert recompute_scores.main(tmp_path) == code
         assert ("all equal" in capsys.readouterr().out) == (code == 0)
+
+
+# --- what holds of every metric
+
+ODD_TEXTS = st.text(max_size=8) | st.sampled_from(
+    ["", " ", "the", "a.", "、", "\u0301", "\ud7ff", "١٢", "中文 字", "\u202e", "İ", "ß", "\x00"]
+)
+GOLD_AND_PREDICTION = {
+    "accuracy": (ODD_TEXTS, ODD_TEXTS),
+    "micro_f1": st.lists(st.tuples(st.sampled_from(ADVERSARIAL), st.sampled_from(ADVERSARIAL)), min_size=1, max_size=6),
+    "token_accuracy": st.lists(st.tuples(ODD_TEXTS, ODD_TEXTS), min_size=1, max_size=6),
+    "map_at_20": (st.lists(ODD_TEXTS, min_size=1, max_size=4), st.lists(ODD_TEXTS, max_size=25)),
+    "pair_f1": (st.lists(ODD_TEXTS, max_size=4), st.lists(ODD_TEXTS, max_size=4)),
+    **{name: (st.lists(ODD_TEXTS, min_size=1, max_size=3), ODD_TEXTS) for name in ("squad_f1", "squad_em", "mlqa_f1", "mlqa_em")},
+    **{name: (st.lists(ODD_TEXTS, max_size=3), ODD_TEXTS) for name in ("squad_v2_f1", "squad_v2_em")},
+}
+
+
+@st.composite
+def scored(draw):
+    """A metric, gold, predictions and a language that MLQA knows."""
+    name = draw(st.sampled_from(sorted(METRICS)))
+    of_one = GOLD_AND_PREDICTION[name]
+    examples = draw(st.lists(st.tuples(*of_one) if isinstance(of_one, tuple) else of_one, min_size=1, max_size=6))
+    if not isinstance(of_one, tuple):
+        examples = [tuple(zip(*words, strict=True)) for words in examples]
+    gold, predicted = zip(*examples, strict=True)
+    return name, list(gold), list(predicted), draw(st.sampled_from(sorted(RULES)))
+
+
+@pytest.mark.promise(
+    "A metric gives a number from 0 to 100 for any texts, whatever the order of the examples, and the same for two copies of them"
+)
+@settings(deadline=None, max_examples=600)
+@given(scored(), st.randoms(use_true_random=False))
+def test_scores_are_bounded_and_symmetric(case, shuffled):
+    """Each example's share is from 0 to 1; right predictions are never worse than others; one language's scores are no other's business."""
+    name, gold, predicted, language = case
+    score = our_score(name, gold, predicted, language)
+    assert 0 <= score <= 100
+    assert math.isfinite(score)
+    if METRICS[name].family == "mean":
+        assert all(0 <= row[0] <= 1 for row in METRICS[name].function(gold, predicted, language))
+    pairs = list(zip(gold, predicted, strict=True))
+    shuffled.shuffle(pairs)
+    if name != "micro_f1":  # seqeval's corpus has an order: see there
+        assert our_score(name, *map(list, zip(*pairs, strict=True)), language) == pytest.approx(score)
+        assert our_score(name, gold * 2, predicted * 2, language) == pytest.approx(score)
+    best = [g[0] if name.startswith(("squad", "mlqa")) and g else "" if name.startswith("squad_v2") else g for g in gold]
+    assert our_score(name, gold, best, language) >= score or name.startswith("squad_v2")
+
+
+@pytest.mark.promise("All wrong is 0, all right is 100, for one example and for many, with one class and with several")
+@pytest.mark.parametrize("number", [1, 5])
+def test_extreme_predictions_have_extreme_scores(number):
+    """Also where gold and predictions hold one class only."""
+    for name, gold, right, wrong in (
+        ("accuracy", "a", "a", "b"),
+        ("micro_f1", ("B-X", "O"), ("B-X", "O"), ("O", "B-X")),
+        ("micro_f1", ("B-X",), ("B-X",), ("O",)),
+        ("token_accuracy", ("x", "y"), ("x", "y"), ("y", "x")),
+        ("map_at_20", ("i",), ("i", "j"), ("j", "k")),
+        ("pair_f1", ("i",), ("i",), ("j",)),
+        ("pair_f1", ("i",), ("i",), ()),
+        *((f"{family}_{kind}", ("yes",), "yes", "no") for family in ("squad", "squad_v2", "mlqa") for kind in ("f1", "em")),
+        *((f"squad_v2_{kind}", (), "", "no") for kind in ("f1", "em")),
+    ):
+        assert our_score(name, [gold] * number, [right] * number) == 100
+        assert our_score(name, [gold] * number, [wrong] * number) == 0
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_score_of_nothing_is_refused(name):
+    """There is no score of no examples."""
+    with pytest.raises(ValueError, match="of no examples is not defined"):
+        METRICS[name].aggregate([0.0, 0.0, 0.0][: len(METRICS[name].statistics)], 0)

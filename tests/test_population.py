@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_tune import OWN, PLAN, TEMPLATE, parsed, reads, site  # noqa: F401  reads is a fixture
 
-from raystilts.errors import UserError
+from raystilts.errors import DivergedError, UserError
 from raystilts.halving import SPAN, Budget, Training
 from raystilts.population import APART, DECAYS, NAMES, Leg, Population, changed, drawn
 from raystilts.sweep import Cluster
@@ -141,7 +141,7 @@ def test_members_that_diverge_go_on_from_others(tmp_path: Path) -> None:
 
     def diverging(leg: Leg) -> float:
         if leg.epoch == 2 and leg.trial % 2 == 0:
-            raise RuntimeError("the loss is nan at step 3 of 9: lower the learning rate")
+            raise DivergedError("the loss is nan at step 3 of 9: lower the learning rate")
         return quality(leg)
 
     search = made(tmp_path / "some")
@@ -151,7 +151,7 @@ def test_members_that_diverge_go_on_from_others(tmp_path: Path) -> None:
     assert len(search.generation(5)) == 8
 
     def hopeless(leg: Leg) -> float:
-        raise RuntimeError("the loss is inf at step 1 of 9: lower the learning rate")
+        raise DivergedError("the loss is inf at step 1 of 9: lower the learning rate")
 
     with pytest.raises(UserError, match="every member of the population for 'kind' diverged"):
         tune_task(PLAN, "kind", "tiny", BUDGET, site(tmp_path / "none"), measure=hopeless, method="pbt")

@@ -152,6 +152,7 @@ class Tables(HTMLParser):
             self.rows[self.section, table["title"]] = rows
 
 
+@pytest.mark.promise("Numbers of a report follow from the predictions in the store")
 def test_ten_numbers_of_a_report_follow_from_the_predictions(smoke_store: Path) -> None:
     """Scores, gain, standard error, degrees of freedom, interval, p, Holm's p and detectable effect of a language, and the pooled gain with
     its interval, are those in the tables on disk; those that the page prints stand in report.html, exactly, and rounded in report.md.

@@ -115,6 +115,7 @@ def test_a_stale_or_damaged_copy_is_replaced(address: str, elsewhere: Callable[[
     assert (store.fetch("k") / "predictions" / "sw.txt").read_text() == "second"
 
 
+@pytest.mark.promise("An object of a store that was damaged is named before it is used")
 def test_a_damaged_object_is_named(address: str, elsewhere: Callable[[str], None]) -> None:
     """What comes from the store is compared with the record; the sentence says what to delete."""
     store = store_at(address)
@@ -129,6 +130,7 @@ def test_a_damaged_object_is_named(address: str, elsewhere: Callable[[str], None
     assert not store.has("k")
 
 
+@pytest.mark.promise("In an object store, too, a stage is there whole or not at all")
 def test_without_a_record_there_is_no_stage(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer that ends between files and record leaves nothing that anybody takes for a stage, and is in nobody's way."""
     store, put = store_at(address), Remote.write
@@ -165,6 +167,7 @@ class Flaky:
         return asked
 
 
+@pytest.mark.promise("Requests to an object store that fail are made again")
 def test_requests_that_fail_are_made_again(address: str, monkeypatch: pytest.MonkeyPatch, elsewhere: Callable[[str], None]) -> None:
     """A network that fails half of the time costs time alone; one that is gone is an OSError in the end, which is a fault of the place."""
     files, folder = remote._opened(address)
@@ -185,6 +188,7 @@ def test_requests_that_fail_are_made_again(address: str, monkeypatch: pytest.Mon
         store.has("m")
 
 
+@pytest.mark.promise("A claim of a machine that is gone ends")
 def test_a_claim_that_is_not_renewed_ends(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process of another machine that is silent for the time of the lease has lost its claim; one that renews it has not."""
     place = Remote(address)
@@ -272,6 +276,7 @@ def test_a_study_runs_to_its_report(kind: str, request: pytest.FixtureRequest, s
     assert (tmp_path / name).read_bytes() == (smoke_store / name).read_bytes()
 
 
+@pytest.mark.promise("A killed training goes on on another machine")
 def test_a_training_goes_on_on_another_machine(address: str, elsewhere: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """The state of a training that was killed is found from a machine that has nothing; the end is that of an undisturbed one."""
     study = replace(smoke(), seeds=(1,))

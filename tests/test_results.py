@@ -106,6 +106,7 @@ def test_tables_are_there_twice(store: Store) -> None:
             assert len(pc.read_csv(folder / f"{name}.csv", parse_options=pc.ParseOptions(newlines_in_values=True))) == len(parquet)
 
 
+@pytest.mark.promise("The same store gives the same report, byte by byte")
 def test_a_report_is_a_function_of_the_store(store: Store, tmp_path: Path) -> None:
     """Writing the report again gives the same bytes; page, text, tables and figures."""
     told = (store.root / "report" / "report.md").read_text(encoding="utf-8")
@@ -142,6 +143,7 @@ def test_an_unfinished_study_says_what_is_missing(store: Store, tmp_path: Path) 
     assert any(finding["kind"] == "missing" for finding in pq.read_table(tmp_path / "report" / "tables" / "findings.parquet").to_pylist())
 
 
+@pytest.mark.promise("A damaged file of predictions is named before a report is made of it")
 def test_a_damaged_prediction_file_is_one_sentence(store: Store, tmp_path: Path) -> None:
     """A prediction table that is no parquet is named, with what to delete."""
     cell = PLAN.cells[0]

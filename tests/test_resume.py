@@ -132,6 +132,7 @@ def run(root: Root, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", STAGES)
+@pytest.mark.promise("A killed fine-tuning goes on from its last state to the same losses and bytes")
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(kind: str, run: Any, tmp_path: Path) -> None:
     """Killed before the first state, right after one, between two, and before the last step: the same losses and bytes, in every kind."""
     stage = STAGES[kind]
@@ -203,6 +204,7 @@ def _a_moment_less(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [_truncated, _no_header, _of_something_else, _another_shape, _a_moment_less])
+@pytest.mark.promise("A damaged state of a training is refused, and the training begins anew")
 def test_a_state_that_is_not_whole_is_left_alone(harm: Callable[[Path], None], run: Any, tmp_path: Path) -> None:
     """Training starts from the beginning, and the log says why."""
     saving = Saving(Store(tmp_path / "state"), KIND.key, steps=3)
@@ -240,6 +242,7 @@ def test_a_state_of_another_training_is_left_alone(run: Any, tmp_path: Path, mon
         refused(saving, name)
 
 
+@pytest.mark.promise("A disk that is full for states stops no training")
 def test_a_full_disk_does_not_stop_the_training(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A state that cannot be written is a line in the log; the last good one stays, and nothing half-written beside it."""
     saving = Saving(Store(tmp_path / "state"), KIND.key, steps=3)
@@ -327,6 +330,7 @@ def _rank(
 
 
 @pytest.mark.parametrize("world_size", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.promise("A killed fine-tuning on several workers goes on to the same losses and bytes")
 def test_several_workers_go_on_as_if_nothing_had_happened(root: Root, folder: Path, tmp_path: Path, world_size: int) -> None:
     """Of gloo workers one is killed (SIGKILL) and the others fail; new ones go on to the same losses and bytes. With three the order of a
     sum matters; a mixture leaves heads without gradients.

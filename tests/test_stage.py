@@ -68,6 +68,7 @@ def test_key_is_a_function_of_the_content() -> None:
         replace(STAGE, task=replace(TASK, metric="micro_f1")),
     ],
 )
+@pytest.mark.promise("Whatever changes a result changes its key")
 def test_whatever_changes_the_result_changes_the_key(changed: Stage) -> None:
     """Seed, recipe, data, encoder, parent, phase, label order and metric are part of the identity."""
     assert changed.key != STAGE.key

@@ -53,6 +53,7 @@ def test_an_exception_leaves_nothing(store: Store) -> None:
     assert not list((store.root / "partial").glob("*/k"))
 
 
+@pytest.mark.promise("Of two processes that finish the same stage the first one's stays, whole")
 def test_the_first_writer_wins(store: Store) -> None:
     """Where two processes finish the same stage, the first one's stays whole and the second one's is thrown away."""
     with store.writing("k", "driver-1") as folder:
@@ -62,6 +63,7 @@ def test_the_first_writer_wins(store: Store) -> None:
     assert "by" not in store.record("k")
 
 
+@pytest.mark.promise("A process that is killed while it writes leaves no stage, and the next run clears what it left")
 def test_a_process_killed_while_writing_leaves_no_stage(store: Store) -> None:
     """SIGKILL in the middle: no stage; the remains are cleared by the next run because their owner is gone."""
     code = (
@@ -96,6 +98,7 @@ def test_an_unwritable_store_is_one_sentence(tmp_path: Path) -> None:
         Store(tmp_path / "file" / "store").prepare()
 
 
+@pytest.mark.promise("A record that cannot be read is named, with what to delete")
 def test_an_unreadable_record_is_one_sentence(store: Store) -> None:
     """A damaged record is a UserError that says what to delete."""
     write(store, "k")
@@ -161,6 +164,7 @@ def test_one_process_at_a_time_holds_a_lock(store: Store) -> None:
     assert set(most) == {1}
 
 
+@pytest.mark.promise("A process that is killed keeps no other from the stage that it worked on")
 def test_a_lock_of_a_dead_process_is_nobodys(store: Store) -> None:
     """A process that is killed while it works on a stage does not keep others from it."""
     code = (

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from places import ROOT, experiment, smoke
 
@@ -85,6 +86,7 @@ def test_the_quickstart_has_the_golden_plan() -> None:
     assert [{**row, "done": False} for row in golden] == rows
 
 
+@pytest.mark.promise("Keys are the same in every process and on every day")
 def test_keys_are_the_same_in_another_process() -> None:
     """Another interpreter with another hash seed, started elsewhere, plans the same keys."""
     path = ROOT / "experiments" / "quickstart.py"
@@ -114,6 +116,54 @@ def pair(name: str, **changes: object) -> Task:
         "train": Source(files=("nli-en.tsv",)), "dev": Source(files=("dev-en.tsv",)), "test": Source(files=("test-{language}.tsv",)),
     }  # fmt: skip
     return Task(name, **(facts | changes))
+
+
+RECIPES = st.builds(Recipe, learning_rate=st.floats(1e-6, 1e-2), num_steps=st.integers(1, 9), batch_size=st.integers(1, 64))
+OWN = Source(files=("dev-en.tsv",))
+
+
+@st.composite
+def studies(draw) -> Study:
+    """Studies of a few of these tasks, which partly share their data, in any order, with recipes of any kind."""
+
+    def some(values: tuple, least: int = 1) -> tuple:
+        return tuple(
+            draw(st.lists(st.sampled_from(range(len(values))), min_size=least, unique=True).map(lambda at: [values[i] for i in at]))
+        )
+
+    intermediates = (pair("nli"), pair("own", train=OWN), Task("mixture", "mixture", "", parts=(pair("a", train=OWN), pair("b"))))
+    targets = (pair("xnli"), pair("steps", trained_on=(pair("first", train=OWN), pair("second"))), pair("small", train=OWN))
+    recipes = draw(st.dictionaries(st.sampled_from(["xnli", "nli", "own", "default"]), RECIPES, max_size=3))
+    languages = some(("sw", "ur")) if draw(st.booleans()) else None
+    encoders = (Encoder("e", folder="enc"), Encoder("f", folder="enc2"))
+    return Study("s", "?", some(encoders), some(intermediates, 0), some(targets), some((1, 2, 3, 40)), recipes=recipes, languages=languages)
+
+
+@pytest.mark.promise("In a plan no stage stands twice and parents stand before children; keys depend on what a stage computes alone")
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(studies(), st.randoms(use_true_random=False), st.text(max_size=20), st.floats(0.1, 9))
+def test_keys_depend_on_nothing_else(world: Path, study: Study, random, text: str, number: float) -> None:
+    """Any study: the order of its factors and recipes, its name, question, margin, level and notes leave every key as it is; with fewer
+    seeds and targets the keys of what is left are the same.
+    """
+    shutil.copytree(world / "enc", world / "enc2", dirs_exist_ok=True)
+    (world / "enc2" / "model.safetensors").write_bytes(b"other weights")
+    plan = make_plan(study, world, world)
+    check(plan)
+
+    def shuffled(values: tuple) -> tuple:
+        return tuple(random.sample(values, len(values)))
+
+    other = replace(
+        study, name=f"other {text}", question=text, margin=number, alpha=number / 100, level_note=text,
+        recipes=dict(shuffled(tuple(study.recipes.items()))), seeds=shuffled(study.seeds), encoders=shuffled(study.encoders),
+        intermediates=shuffled(study.intermediates), targets=shuffled(study.targets),
+    )  # fmt: skip
+    again = make_plan(other, world, world)
+    check(again)
+    assert set(again.stages) == set(plan.stages)
+    fewer = make_plan(replace(study, seeds=study.seeds[:1], targets=study.targets[:1]), world, world)
+    assert set(fewer.stages) <= set(plan.stages)
 
 
 def test_same_data_is_the_same_stage_and_is_flagged(world: Path) -> None:
@@ -201,6 +251,7 @@ def test_changed_data_changes_keys(world: Path) -> None:
         ({"targets": (pair("t", kind="retrieval", labels=(), layer=None, dev=None, train=None),)}, "no dev data to choose its layer on"),
     ],
 )
+@pytest.mark.promise("A mistake in a study is one sentence before anything runs")
 def test_bad_studies_are_one_sentence(world: Path, changes: dict[str, object], message: str) -> None:
     """Whatever is wrong with a study is a UserError that names it, before anything runs."""
     study = Study("s", "?", (Encoder("e", folder="enc"),), (), (pair("xnli"),), (1,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -50,6 +51,7 @@ class Memory(Store):
 
 @settings(deadline=None, max_examples=60)
 @given(st.data())
+@pytest.mark.promise("However jobs end, each runs once and after what it starts from")
 def test_any_order_of_endings_runs_every_job_once_after_its_parent(data: st.DataObject) -> None:
     """However jobs interleave on however many slots, each runs exactly once, after what it starts from, until all is in the store."""
     store = Memory()
@@ -80,6 +82,7 @@ def test_the_longest_chain_starts_first() -> None:
     assert heights == sorted(heights, reverse=True)
 
 
+@pytest.mark.promise("A stage that fails stops only what stands on it")
 def test_a_failed_job_blocks_only_its_descendants() -> None:
     """What follows a failed stage does not start, everything else does, and the counts say so."""
     store = Memory()
@@ -167,8 +170,11 @@ def test_a_second_run_does_nothing_and_a_deleted_stage_is_rebuilt(smoke_store: P
     assert kept == {key: (store / "stages" / key).stat().st_mtime_ns for key in kept}
 
 
+@pytest.mark.promise(
+    "A run that diverged is named by the summary, by `status` and as a finding of the report; it is never dropped silently"
+)
 def test_a_failing_stage_is_reported_and_the_rest_is_done(smoke_store: Path, tmp_path: Path) -> None:
-    """A stage that raises fails only what depends on it: exit code 1, its label and the error at the end, and in status."""
+    """A stage that diverges fails only what depends on it: exit code 1; the summary, status and the report name it and what it lost."""
     experiment = tmp_path / "failing.py"
     experiment.write_text(
         "import importlib.util\n"
@@ -186,13 +192,18 @@ def test_a_failing_stage_is_reported_and_the_rest_is_done(smoke_store: Path, tmp
     output, _ = process.communicate(timeout=170)
     assert process.returncode == 1, output
     assert "FAILED intermediate currency, pico" in output
-    assert "the loss is" in output
+    assert "diverged: intermediate currency, pico" in output
+    assert "diverged: the loss is" in output
     assert "not started, because a stage before them failed" in output
     status = raystilts("status", "failing.py", "--store", "store", cwd=tmp_path)
-    assert "failed: intermediate currency, pico" in status.communicate(timeout=60)[0]
+    assert "diverged: intermediate currency, pico" in status.communicate(timeout=60)[0]
+    told = (tmp_path / "store" / "report" / "report.md").read_text(encoding="utf-8")
+    assert re.search(r"\| error \| diverged \| all \| the training diverged and the run is left out: .*the loss is", told)
+    assert re.search(r"pico/currency/kind/seed 1 \(diverged: intermediate currency, pico, .*the loss is", told)
 
 
 @pytest.mark.slow
+@pytest.mark.promise("In one process and on Ray, in any order, stages are bit-identical")
 def test_ray_makes_the_same_store(smoke_store: Path, tmp_path: Path) -> None:
     """On Ray every stage has the same bytes as in one process; nothing of Ray is left, neither processes nor folders."""
     process = raystilts("run", SMOKE, "--store", "store", cwd=tmp_path)
@@ -204,6 +215,7 @@ def test_ray_makes_the_same_store(smoke_store: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.promise("After Ctrl-C nothing is half done, and the same command goes on")
 def test_interrupting_leaves_nothing_half_done(smoke_store: Path, tmp_path: Path) -> None:
     """Ctrl-C in the middle: exit code 130, no process, no half-written stage; the same command continues to the same store."""
     process = raystilts("run", SMOKE, "--store", "store", cwd=tmp_path)
@@ -226,6 +238,7 @@ def test_interrupting_leaves_nothing_half_done(smoke_store: Path, tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.promise("Two workers per stage follow one up to the order of sums")
 def test_two_workers_per_stage_train_through_ray_train(smoke_store: Path, tmp_path: Path) -> None:
     """With --workers 2 the log of a training names both ranks, and its losses are one worker's within 1e-4. An evaluation is divided over
     the workers by languages, and its tables are one worker's.

@@ -154,6 +154,7 @@ def test_a_trial_tells_every_step_of_a_short_training_and_thins_a_long_one(num_s
 
 
 @pytest.mark.usefixtures("callbacks_alone")
+@pytest.mark.promise("A logging service that dies or hangs stops nothing")
 def test_a_service_that_dies_or_hangs_stops_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from test_tracking import client, mlflow_runs
 
 from raystilts import data, features
-from raystilts.errors import UserError
+from raystilts.errors import DivergedError, UserError
 from raystilts.execute import Site
 from raystilts.halving import BATCH_SIZES, ETA, SPAN, Budget, Search, rounded, rungs, space
 from raystilts.stage import Architecture, Encoder, Recipe, Stage
@@ -242,7 +242,7 @@ def test_a_diverged_training_is_a_finding_and_anything_else_a_failure(tmp_path: 
 
     def diverging(stage: Stage) -> float:
         if stage.recipe.learning_rate > 3e-3:
-            raise RuntimeError("the loss is nan at step 3 of 9: lower the learning rate")
+            raise DivergedError("the loss is nan at step 3 of 9: lower the learning rate")
         return quality(stage)
 
     measure, asked = counted(diverging)
@@ -261,7 +261,7 @@ def test_a_diverged_training_is_a_finding_and_anything_else_a_failure(tmp_path: 
     assert not list((tmp_path / "faulty").glob("tune/kind/tiny/trainings/*"))
 
     def hopeless(stage: Stage) -> float:
-        raise RuntimeError("the loss is inf at step 1 of 9: lower the learning rate")
+        raise DivergedError("the loss is inf at step 1 of 9: lower the learning rate")
 
     with pytest.raises(UserError, match=r"every training .* diverged"):
         tune_task(PLAN, "kind", "tiny", BUDGET, site(tmp_path / "hopeless"), measure=hopeless)
@@ -315,6 +315,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
     return asked
 
 
+@pytest.mark.promise("Training and tuning read English train and dev data only")
 def test_a_search_trains_and_reads_english_only(tmp_path: Path, reads: list[tuple[str, str]]) -> None:
     """A real search in this process: the tiny encoder is made first, the winner was trained, only English train and dev were read."""
     tuned = tune_task(PLAN, "kind", "tiny", Budget(num_trials=3, max_epochs=2), site(tmp_path))
@@ -345,6 +346,7 @@ def test_a_training_that_looks_at_test_data_is_stopped(tmp_path: Path, monkeypat
     assert not list((tmp_path / "tune" / "kind" / "tiny" / "trainings").iterdir())
 
 
+@pytest.mark.promise("Whatever else a training asks for is refused")
 def test_the_lock_holds_whoever_asks_and_opens_again() -> None:
     """Inside, English train and dev can be read and nothing else, also through another code, candidates, a nested lock or a thread;
     afterwards, also after an error, everything can.

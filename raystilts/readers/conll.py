@@ -83,7 +83,7 @@ def _add(sentence: _Sentence, line: int, text: str) -> str:
     name, form, tag, head, enhanced = cells[0], cells[1], cells[3], cells[6], cells[8]
     if re.fullmatch(r"\d+\.\d+", name):
         return ""
-    if match := re.fullmatch(r"(\d+)-(\d+)", name):
+    if match := re.fullmatch(r"(\d{1,9})-(\d{1,9})", name):
         sentence.ranges.append((line, int(match[1]), int(match[2]), form))
         return ""
     if not sentence.broken and name != str(len(sentence.forms) + 1):
@@ -94,7 +94,7 @@ def _add(sentence: _Sentence, line: int, text: str) -> str:
     sentence.forms.append(form.strip())
     sentence.tags.append(tag.strip())
     above = [head, *(part.split(":")[0] for part in enhanced.split("|"))]
-    sentence.heads.append({int(part) for part in above if part.isdecimal()})
+    sentence.heads.append({int(part) for part in above if part.isdecimal() and len(part) < 10})
     return ""
 
 

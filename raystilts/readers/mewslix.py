@@ -69,9 +69,15 @@ def mention_text(context: Mapping[str, Any], mention: Mapping[str, Any]) -> str:
         raise UserError(f"the mention {found[:40]!r} does not stand at characters {start} to {end} of its context.")
     for first, last in _spans(context, text):
         if first <= start and end <= last:
-            left, right = (re.sub(r"\{(.*?)\}", r"(\1)", part) for part in (text[first:start], text[end:last]))
+            left, right = (_parentheses(part) for part in (text[first:start], text[end:last]))
             return _spaced(f"{found}: {left} {{ {found} }} {right}")
     raise UserError(f"the mention {found[:40]!r} stands in no sentence of its context.")
+
+
+def _parentheses(text: str) -> str:
+    """Behind a line's last closing brace nothing is looked for: of many open ones, each would be followed to the end."""
+    found = [line.rpartition("}") for line in text.split("\n")]
+    return "\n".join(re.sub(r"\{(.*?)\}", r"(\1)", before + brace) + rest for before, brace, rest in found)
 
 
 def entity_text(entity: Mapping[str, Any]) -> str:
@@ -99,7 +105,7 @@ T = TypeVar("T")
 def _get(record: Any, name: str, kind: type[T]) -> T:
     """A value of a JSON object that must have this type."""
     if not isinstance(record, Mapping):
-        raise UserError(f"an object with {name!r} is wanted, not {str(record)[:40]!r}.")
+        raise UserError(f"an object with {name!r} is wanted, not {type(record).__name__}.")
     if name not in record:
         raise UserError(f"the key {name!r} is missing; {nearest(name, record)}")
     value = record[name]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raystilts.errors import UserError
+from raystilts.readers.parsing import parsed
 from raystilts.readers.rows import Reading, Row, check_answer, digest16, text_of
 
 
@@ -103,6 +104,7 @@ def _clustered(paragraphs: Iterator[Paragraph]) -> Iterator[tuple[Paragraph, str
 
 _END = re.compile(r"""[.?!…][)\]'"”’»]*(?:\[[\w ?]{1,20}\])*\s+(?=["'“‘«(\[]?[^\W_a-z])|(?<=[。？！।॥؟۔])""")
 _TITLES = "Mrs?|Ms|Dr|Prof|St|Gen|Col|Lt|Sgt|Capt|Rev|Sen|Gov|Rep|Jr|vs?|cf|ca|No|Vol|pp?"
+LONGEST = 8  # letters of a title and what stands before it, with some to spare: texts may be long
 _NO_END = re.compile(rf"(?:^|[\s(\"'“])(?:[^\W\d_]|[^\W\d_]\.[^\W\d_]|{_TITLES})\.$")
 
 
@@ -114,7 +116,7 @@ def sentences(context: str) -> tuple[tuple[int, int], ...]:
     """
     cuts = [0]
     for match in _END.finditer(context):
-        before = context[cuts[-1] : match.start() + 1]
+        before = context[max(cuts[-1], match.start() - LONGEST) : match.start() + 1]
         if not (before.endswith(".") and _NO_END.search(before)):
             cuts.append(match.end())
     cuts.append(len(context))
@@ -141,11 +143,12 @@ def _paragraphs(reading: Reading) -> Iterator[Paragraph]:
     text = text_of(reading.path, report)
     if failed and not text.strip():
         return
-    try:
-        root = json.loads(text)
-    except json.JSONDecodeError as error:
-        on_error(where, error.lineno, f"this is not JSON ({error.msg} at column {error.colno}); is the file complete?")
-        return
+    for root in parsed(text, where, 1, on_error):
+        yield from _of_root(root, text, reading)
+
+
+def _of_root(root: Any, text: str, reading: Reading) -> Iterator[Paragraph]:
+    where, on_error = str(reading.path), reading.on_error
     lines = _lines_of_ids(text)
     times = Counter({name: len(found) for name, found in lines.items()})
     hidden = _hidden(root)

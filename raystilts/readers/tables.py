@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from raystilts.errors import UserError, nearest
+from raystilts.readers.parsing import parsed
 from raystilts.readers.rows import OnError, Reading, Row, each, is_labelled, lines, names_of, row_of, template
 
 Record = dict[str, Any]
@@ -110,15 +110,11 @@ def objects(path: Path, on_error: OnError) -> Iterator[tuple[int, Record]]:
     """(line, object) of JSON lines."""
     where = str(path)
     for line, text in lines(path, on_error):
-        try:
-            record = json.loads(text)
-        except json.JSONDecodeError as error:
-            on_error(where, line, f"this is not JSON ({error.msg} at column {error.colno}).")
-            continue
-        if isinstance(record, dict):
-            yield line, record
-        else:
-            on_error(where, line, "this is not a JSON object.")
+        for record in parsed(text, where, line, on_error):
+            if isinstance(record, dict):
+                yield line, record
+            else:
+                on_error(where, line, "this is not a JSON object.")
 
 
 def aligned(reading: Reading) -> Iterator[Row]:

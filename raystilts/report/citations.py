@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
 
@@ -91,9 +92,14 @@ def bibtex(citations: Iterable[str]) -> str:
                 title = f", title = {{{TITLES[found['id']]}}}" if found["id"] in TITLES else ""
                 entries[key] = f"{who}{title}, eprint = {{{found['id']}}}, archivePrefix = {{arXiv}}"
             else:
-                entries[re.sub(r"\W+", "-", part.lower())[:40].strip("-")] = f"key = {{{_plain(part)}}}, note = {{{_plain(part)}}}"
+                name = re.sub(r"[^a-z0-9]+", "-", part.lower())[:40].strip("-") or "work"
+                fields = f"key = {{{_plain(part)}}}, note = {{{_plain(part)}}}"
+                places = (name if place == 1 else f"{name}-{place}" for place in itertools.count(1))
+                entries[next(place for place in places if entries.get(place, fields) == fields)] = fields
     return METHODS + "".join(f"@misc{{{key}, {fields}}}\n" for key, fields in entries.items())
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"([\\{}%$#&_])", lambda match: {"\\": "", "{": "", "}": ""}.get(match[0], f"\\{match[0]}"), text)
+    """As LaTeX prints it, but for braces and backslashes, which would end an entry: they are left out."""
+    named = {"\\": "", "{": "", "}": "", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return re.sub(r"([\\{}%$#&_~^])", lambda match: named.get(match[0], f"\\{match[0]}"), " ".join(text.split()))

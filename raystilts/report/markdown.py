@@ -110,9 +110,13 @@ def _row(texts: Iterable[str]) -> str:
 def escape(text: str) -> str:
     """Markup in a name shows as it is: neither HTML nor Markdown, and no line break ends a table's row."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    text = re.sub(r"([\\`*\[\]|])", r"\\\1", text)
+    text = re.sub(r"([\\`*\[\]|~])", r"\\\1", text)
+    # At the beginning of a line or list item these make headings, lists, rules and underlines; at its end a "#" closes a heading.
+    text = re.sub(
+        r"^[#=]|^[+-](?=[+\s-]|$)|^(\d{1,9})(?=[.)](?:\s|$))|#$", lambda found: f"{found[1]}\\" if found[1] else f"\\{found[0]}", text
+    )
     # An underscore inside a word is no emphasis, and names are full of them.
-    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
 
 
 def _code(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
+from raystilts.report.cleaning import cleaned
 from raystilts.report.scaling import scaling_headline
 from raystilts.report.story import Analysis, Story
 from raystilts.report.verdicts import CellVerdict, cell_verdicts, headline
@@ -17,6 +18,7 @@ COUNTS = range(3, 6)
 
 def verdict_lines(analysis: Analysis, story: Story) -> list[str]:
     """The verdict table for a terminal: aligned plain text of at most 100 columns."""
+    analysis, story = cleaned(analysis, story)
     names = policies(analysis)
     verdicts = cell_verdicts(view(analysis, story, names[0])) if names else []
     answer = textwrap.wrap(f"{headline(verdicts)} {scaling_headline([scaling for cell in verdicts for scaling in cell.scaling])}", WIDTH)

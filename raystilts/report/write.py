@@ -13,6 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from raystilts.disk import write_whole
+from raystilts.report.cleaning import cleaned, cleaned_table
 from raystilts.report.story import TABLES, Analysis, Story
 
 QUESTIONS = pa.schema(
@@ -40,7 +41,8 @@ def write_report(analysis: Analysis, story: Story, out: Path, beside: Mapping[st
     from raystilts.report.page import page  # noqa: PLC0415
     from raystilts.stats.ledger import judge  # noqa: PLC0415
 
-    out, beside = Path(out), dict(beside or {})
+    analysis, story = cleaned(analysis, story)
+    out, beside = Path(out), {name: cleaned_table(table) for name, table in (beside or {}).items()}
     tables: Any = analysis  # the ledger reads two of its tables
     beside.setdefault("ledger", judge(tables, margin=story.margin, alpha=story.alpha))
     tried = beside["practices"].to_pylist() if "practices" in beside else None

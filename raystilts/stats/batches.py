@@ -123,9 +123,11 @@ def _batches(examples: Examples) -> Iterator[pa.RecordBatch | pa.Table]:
         yield examples.schema.empty_table()  # so that missing columns are named also where there are no rows
         known = (*NEEDED, "cluster_id", *STATISTICS, *CODES)
         # Little is read ahead: decoding is cheaper than what follows, and batches wait in memory.
-        yield from examples.to_batches(
-            columns=[name for name in examples.schema.names if name in known], batch_size=ROWS // 4, batch_readahead=2, fragment_readahead=1
-        )
+        columns = [name for name in examples.schema.names if name in known]
+        try:
+            yield from examples.to_batches(columns=columns, batch_size=ROWS // 4, batch_readahead=2, fragment_readahead=1)
+        except (OSError, pa.ArrowException) as error:
+            raise StatsError(f"the table examples cannot be read ({str(error).splitlines()[0]}); write it again") from error
     else:
         yield from examples
 
@@ -140,7 +142,10 @@ def _encode(column: pa.ChunkedArray, name: str) -> tuple[Ints, list[str]]:
         column = column.dictionary_encode()
     column = column.unify_dictionaries()
     codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in column.chunks]).astype(np.int64)
-    return codes, [str(value) for value in column.chunk(0).dictionary.to_pylist()]
+    try:
+        return codes, [str(value) for value in column.chunk(0).dictionary.to_pylist()]
+    except UnicodeDecodeError as error:
+        raise StatsError(f"the column {name!r} of the table examples holds texts that are not UTF-8 ({error})") from error
 
 
 def _codes(column: pa.ChunkedArray, name: str, known: dict[str, int]) -> npt.NDArray[np.int32]:
@@ -180,7 +185,10 @@ def _columns(table: pa.Table) -> dict[str, Column]:
                 raise StatsError(f"the column {name!r} of the table examples must hold whole numbers (a 64-bit hash), not {column.type}")
             values = pc.fill_null(column, 0).to_numpy().astype(np.int64)
         else:
-            values = pc.fill_null(column.cast(pa.float64()), 0.0).to_numpy()
+            try:
+                values = pc.fill_null(column.cast(pa.float64()), 0.0).to_numpy()
+            except pa.ArrowInvalid as error:
+                raise StatsError(f"the column {name!r} of the table examples holds a number that is too large ({error})") from error
             finite = np.isfinite(values)
             if not finite.all():
                 values, valid = np.where(finite, values, 0.0), valid & finite
@@ -208,6 +216,8 @@ def _split(where: Ints, usable: npt.NDArray[np.bool_]) -> Iterator[tuple[int, In
         yield int(where[0]), slice(None)
         return
     rows = np.flatnonzero(usable)
+    if not len(rows):
+        return
     order = rows[np.argsort(where[rows], kind="stable")]
     starts = np.flatnonzero(np.diff(where[order], prepend=-1))
     for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(order)], strict=True):

@@ -12,6 +12,7 @@ from raystilts.stats.plan import Contrast, Plan, StatsError, Value
 from raystilts.stats.tables import ENOUGH, Block, Data, Run
 
 KINDS = (
+    "diverged",
     "collapsed",
     "duplicate",
     "same_predictions",
@@ -221,6 +222,15 @@ def _only_language(data: Data, run: int) -> str:
     return languages.pop() if len(languages) == 1 else ""
 
 
+def _left_out(run: Run) -> Finding:
+    """A run without a result. One that diverged is a result of its arm that no mean can hold: who leaves it out must say so."""
+    status = run.columns.get("status")
+    if status == "diverged":
+        said = run.columns.get("status_detail")
+        return Finding("diverged", "error", (run.id,), "", f"the training diverged and the run is left out{f': {said}' if said else ''}")
+    return Finding("missing", "warning", (run.id,), "", f"the run has the status {status!r} and is left out")
+
+
 def _arm(data: Data, name: str, runs: list[Run], collapsed: dict[int, list[str]]) -> list[Finding]:
     """Findings about one selection of runs."""
     held: dict[int, set[str]] = {run.index: set() for run in runs if run.ok}
@@ -230,8 +240,7 @@ def _arm(data: Data, name: str, runs: list[Run], collapsed: dict[int, list[str]]
             if run in held:
                 held[run].add(block.language)
                 by_language.setdefault(block.language, []).append((run, float(block.score[row])))
-    status = "the run has the status {!r} and is left out"
-    found = [Finding("missing", "warning", (run.id,), "", status.format(run.columns.get("status"))) for run in runs if not run.ok]
+    found = [_left_out(run) for run in runs if not run.ok]
     rowless = "the run has no rows in the table examples"
     found += [Finding("missing", "warning", _ids(data, [i]), "", rowless) for i, languages in held.items() if not languages]
     for language, members in sorted(by_language.items()):

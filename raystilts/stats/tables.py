@@ -17,6 +17,8 @@ from raystilts.stats.plan import StatsError
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+MOST = 1e9
+"""Sums of more would not be exact."""
 ENOUGH = 20
 """Fewer examples than this never show that an output is constant or that two runs are one."""
 
@@ -203,6 +205,8 @@ def _block(where: _TestSet, columns: TestSetRows, members: list[tuple[int, int, 
     value = stack("s0")
     if where.metric == "micro_f1":
         predicted, num_gold = stack("s1"), stack("s2")
+        if max(np.abs(counts).max(initial=0) for counts in (value, predicted, num_gold)) > MOST:
+            raise StatsError(f"{where}: s0, s1 and s2 must be counts of at most {MOST:.0e} for an example")
         num, den = 2 * value, predicted + num_gold
         if (value < 0).any() or (value > np.minimum(predicted, num_gold)).any():
             raise StatsError(f"{where}: s0 (true positives) must lie between 0 and both s1 (predicted) and s2 (gold)")

@@ -171,6 +171,7 @@ def test_refused_rows_show_their_reason_and_no_result(written):
         assert not [theta for theta in thetas if repr(theta) in figure["csv"]]
 
 
+@pytest.mark.promise("A report's page asks no network")
 def test_page_is_self_contained(written):
     """Nothing on the page makes the browser ask another machine or file for anything."""
     text = written[0].read_text(encoding="utf-8")
@@ -322,6 +323,7 @@ def test_tables_in_latex_compile_and_fit_the_page(written, tmp_path):
     assert re.findall(rb"Overfull .hbox.*", ran.stdout) == []
 
 
+@pytest.mark.promise("Markup in a name is text on the page and in its figures")
 def test_markup_in_names_is_inert(make_analysis, tmp_path):
     """A language, task, encoder, finding or fact that contains markup is text everywhere: page, figures, Markdown."""
     names = {"af": EVIL, "sw": "Swahili", "yo": "Yoruba", "te": "Telugu"}
@@ -401,6 +403,7 @@ def test_an_empty_analysis_has_a_report(small, tmp_path):
     assert "Nothing can be compared yet" in write_report(empty, story, tmp_path).read_text(encoding="utf-8")
 
 
+@pytest.mark.promise("A report that cannot be written leaves the old one whole")
 def test_a_failed_write_leaves_the_old_file(small, tmp_path, monkeypatch):
     """A report that cannot be finished leaves the former page whole and no temporary file."""
     page = write_report(*small, tmp_path)

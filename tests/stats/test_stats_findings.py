@@ -177,6 +177,7 @@ def test_clusters_are_noted() -> None:
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "micro_f1"])
+@pytest.mark.promise("Perfect, empty, equal and single results give refusals, not infinities")
 def test_degenerate_values(metric: str) -> None:
     """Perfect, empty and equal runs and a single example give refusals, not warnings or infinities."""
     for size, right in ((30, 1.0), (30, 0.0), (1, 1.0)):
@@ -191,3 +192,16 @@ def test_degenerate_values(metric: str) -> None:
         assert {row["claim"] for row in rows} == {"refused"}
         assert all(row["score_plus"] == 100 * right and row["theta"] is None for row in rows)
         assert all(row["theta"] is None for row in analysis.pooled.to_pylist() + analysis.resource.to_pylist())
+
+
+@pytest.mark.promise("A run that diverged is a finding of its own, and its arm is not silently one of fewer seeds")
+def test_diverged_runs_are_named() -> None:
+    """Their status says so; the detail is what the training said; the other runs' claims stand on the seeds that are left."""
+    runs, examples = study()
+    lost = runs[0]["run_id"]
+    runs = [row | ({"status": "diverged", "status_detail": "the loss is nan at step 3"} if row["run_id"] == lost else {}) for row in runs]
+    analysis = analysed(runs, [row for row in examples if row["run_id"] != lost])
+    (row,) = [row for row in analysis.findings.to_pylist() if row["kind"] == "diverged"]
+    assert (row["severity"], row["run_ids"]) == ("error", [lost])
+    assert "left out: the loss is nan at step 3" in row["detail"]
+    assert found(analysis, "unequal_seeds")

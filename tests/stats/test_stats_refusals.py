@@ -187,6 +187,7 @@ def edit(rows: Rows, index: int, **values: Any) -> Rows:
         (lambda r, e: (edit(r, 0, target="other"), e), "selects runs of the targets"),
     ],
 )
+@pytest.mark.promise("Tables that contradict themselves are one sentence")
 def test_bad_tables_are_errors(change: Callable[[Rows, Rows], tuple[Rows, Rows]], sentence: str) -> None:
     """Tables that contradict themselves raise one sentence that says what and where."""
     runs, examples = random_rows(np.random.default_rng(0))
