@@ -11,6 +11,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from raystilts.errors import UserError
+from raystilts.inside import leads_outside
 from raystilts.process import owner
 
 
@@ -31,10 +33,14 @@ class Disk:
 
     root: Path
 
-    def read(self, name: str) -> bytes | None:
-        """A file's bytes; None where there is none."""
+    def read(self, name: str, most: int = -1) -> bytes | None:
+        """A file's bytes, or the first of them; None where there is none. Raises UserError where a link leads out of the folder."""
+        path = self.root / name
+        if leads_outside(path, self.root):
+            raise UserError(f"{path}: a symbolic link leads out of the store; put a copy there instead.")
         try:
-            return (self.root / name).read_bytes()
+            with path.open("rb") as file:
+                return file.read(most)
         except FileNotFoundError:
             return None
 

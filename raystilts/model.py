@@ -60,7 +60,7 @@ def encoder_identity(encoder: Encoder, encoders_dir: Path | None) -> str:
 
 @lru_cache(maxsize=64)
 def _file_hash(path: Path, size: int, mtime: int) -> str:
-    from raystilts.store import sha256  # noqa: PLC0415
+    from raystilts.record import sha256  # noqa: PLC0415
 
     return sha256(path)
 

@@ -21,11 +21,15 @@ ALLOWED = {
     "metrics": set(),
     "stage": {"task"},
     "process": set(),
-    "disk": {"process"},  # a store in a folder
-    "remote": {"errors", "process"},  # a store in an object store
-    "store": {"disk", "errors", "process", "remote", "stage"},
+    "inside": set(),
+    "masking": set(),
+    "record": {"errors", "inside", "stage"},
+    "disk": {"errors", "inside", "process"},  # a store in a folder
+    "remote": {"errors", "inside", "masking", "process"},  # a store in an object store
+    "store": {"disk", "errors", "masking", "process", "record", "remote", "stage"},
+    "verify": {"errors", "record", "store"},
     "study": {"data", "errors", "languages", "model", "stage", "task", "tasks"},
-    "model": {"errors", "stage", "store", "task"},
+    "model": {"errors", "record", "stage", "task"},
     "check": {"data", "errors", "languages", "readers", "task", "tasks"},
     "features": {"stage"},
     "network": {"model", "stage"},

@@ -15,7 +15,8 @@ from raystilts import results
 from raystilts.cli import main
 from raystilts.errors import UserError
 from raystilts.stage import Encoder
-from raystilts.store import Store, finish
+from raystilts.record import finish
+from raystilts.store import Store
 from raystilts.study import NONE, Plan, Study, make_plan
 from raystilts.task import Source, Task
 
