@@ -1,4 +1,4 @@
-"""Takes secrets out of what is shown, logged or written: credentials in addresses, and values of environment variables that hold secrets."""
+"""Takes secrets out of what is shown, logged or written: credentials in addresses, values of environment variables."""
 
 from __future__ import annotations
 

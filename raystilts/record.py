@@ -1,4 +1,4 @@
-"""A stage's record, stage.json: what it is, the hash of every other file of the stage, and a seal, which is the hash of the record itself."""
+"""A stage's record, stage.json: what it is, the hashes of its other files, and a seal, the hash of the record itself."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,15 @@ BLANK = "0" * 64
 UNSEALED = frozenset(  # all that a record held before there were seals: with more it is one whose seal has lost its name
     ("schema", "key", "label", "phase", "lineage", "result", "started", "seconds", "code", "packages", "files", "attempt")
 )
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is wrong with a file of a stage. lost: the stage has to be made anew; else whoever owns the store can put it right."""
+
+    file: str
+    what: str
+    lost: bool = True
 
 
 def sealed(record: Mapping[str, Any]) -> bytes:
@@ -60,7 +70,9 @@ def check_schema(found: object, where: str) -> None:
     if found != SCHEMA:
         age = "a newer" if isinstance(found, int) and found > SCHEMA else "an older"
         what = "update raystilts" if age == "a newer" else "use the raystilts that made it"
-        raise UserError(f"{where}: made by {age} raystilts (schema {found}; this one has {SCHEMA}); {what}, or name another place by --store.")
+        raise UserError(
+            f"{where}: made by {age} raystilts (schema {found}; this one has {SCHEMA}); {what}, or name another place by --store."
+        )
 
 
 def finish(folder: Path) -> None:
@@ -81,18 +93,18 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def damage(folder: Path, record: Mapping[str, Any], root: Path) -> Iterator[tuple[str, str]]:
-    """(file, what is wrong with it) of a stage in a store at `root`; nothing where all files are as their record says, and no others."""
+def damage(folder: Path, record: Mapping[str, Any], root: Path) -> Iterator[Damage]:
+    """What is wrong with a stage of a store at `root`; nothing where all files are as their record says, and there are no others."""
     for name, facts in record["files"].items():
         try:
             if wrong := _wrong(folder, name, facts, root):
-                yield name, wrong
+                yield Damage(name, wrong)
         except OSError as error:
-            yield name, f"cannot be read ({error.strerror or error})"
+            yield Damage(name, f"cannot be read ({error.strerror or error})", lost=False)
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
         if not file.is_dir() and name not in record["files"] and name != RECORD and not file.name.startswith("."):
-            yield name, "is not named in its record"
+            yield Damage(name, "is not named in its record, as something else put it there", lost=False)
 
 
 def _wrong(folder: Path, name: str, facts: Mapping[str, Any], root: Path) -> str:

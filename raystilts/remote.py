@@ -203,7 +203,9 @@ def _opened(uri: str) -> tuple[Any, str]:
         if not path.strip("/"):
             raise ValueError("it names no bucket")
     except (ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{masked(uri)}: no store can be there ({masked(str(error))}); write s3://BUCKET/FOLDER or gs://BUCKET/FOLDER.") from error
+        raise UserError(
+            f"{masked(uri)}: no store can be there ({masked(str(error))}); write s3://BUCKET/FOLDER or gs://BUCKET/FOLDER."
+        ) from error
     return files, path.rstrip("/")
 
 

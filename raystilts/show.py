@@ -191,7 +191,7 @@ def plan_table(plan: Plan, store: Store) -> list[str]:
     lines = [
         f"{study.name}: {study.question}",
         f"{len(study.encoders)} encoders x {arms} intermediates (with none) x {len(study.targets)} targets x {len(study.seeds)} seeds"
-        f"{' at most; by now' if study.looks else ' ='} {len(plan.cells)} runs; store: {store.address}",
+        f"{' at most; by now' if study.looks else ' ='} {len(plan.cells)} runs; store: {store.shown}",
         f"{'':14}{'stages':>8}{'done':>8}{'to run':>8}{'unshared':>10}",
     ]
     finished = store.finished(plan.stages)

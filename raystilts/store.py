@@ -45,7 +45,7 @@ from raystilts.disk import Disk
 from raystilts.errors import UserError
 from raystilts.masking import masked
 from raystilts.process import is_dead, owner
-from raystilts.record import LARGEST, RECORD, check_schema, damage, finish, parse, sealed
+from raystilts.record import LARGEST, RECORD, Damage, check_schema, damage, finish, parse, sealed
 from raystilts.remote import SCHEMES, THREADS, Remote
 from raystilts.stage import SCHEMA, Stage
 
@@ -155,16 +155,18 @@ class Store:
         """A finished stage's stage.json. Raises UserError where it is not what was written, or of another schema."""
         if (self.address, key) in _known:
             return _known[self.address, key]
-        name = self._record_name(key)
-        where = f"{self.shown}/{name}"
+        where = f"{self.shown}/{self._record_name(key)}"
         try:
-            found = parse(self.shared.read(name, LARGEST + 1) or b"", key)
+            found = self._parsed(key)
         except (OSError, ValueError) as error:
             raise UserError(f"{where}: cannot be read ({error}); delete {self._whole(key)} and run again.") from error
         check_schema(found.get("schema", SCHEMA), where)
         if isinstance(self.address, str):
             _known[self.address, key] = found
         return found
+
+    def _parsed(self, key: str) -> dict[str, Any]:
+        return parse(self.shared.read(self._record_name(key), LARGEST + 1) or b"", key)
 
     def check_schema(self) -> None:
         """Raises UserError where this is a store of another schema; one that does not say is of the first."""
@@ -176,29 +178,35 @@ class Store:
             raise UserError(f"{self.shown}: its {MARK} cannot be read ({reason}); see to it, or name another place by --store.") from error
         check_schema(found, self.shown)
 
-    def keys(self) -> set[str]:
+    def all_keys(self) -> set[str]:
         """Keys of all stages, also of those whose record is gone."""
         if isinstance(self.address, Path):
             return set(os.listdir(self.root / "stages")) if (self.root / "stages").is_dir() else set()  # noqa: PTH208  names alone
         return self.done()
 
-    def damage(self, key: str) -> list[tuple[str, str]]:
-        """(file, what is wrong with it) of a stage, where all machines see it; nothing where it is as it was written.
-
-        Raises UserError where its record cannot say: it is broken itself, or of another schema.
-        """
-        _known.pop((self.address, key), None)
-        record = self.record(key)
+    def damage(self, key: str) -> list[Damage]:
+        """What is wrong with a stage, where all machines see it; nothing where it is as it was written."""
+        if not self.has(key):
+            return [Damage(RECORD, "is missing")]
+        try:
+            record = self._parsed(key)
+            check_schema(record.get("schema", SCHEMA), RECORD)
+        except (ValueError, OSError, UserError) as error:
+            return [Damage(RECORD, f"cannot be used: {error}", lost=isinstance(error, ValueError))]
         if "files" not in record:
-            return [(RECORD, "names no files")]
-        if not isinstance(self.shared, Remote):
-            return list(damage(self.path(key), record, self.root))
+            return [Damage(RECORD, "names no files")]
+        return (
+            self._damage_afar(self.shared, key, record) if isinstance(self.shared, Remote) else [*damage(self.path(key), record, self.root)]
+        )
+
+    def _damage_afar(self, remote: Remote, key: str, record: Mapping[str, Any]) -> list[Damage]:
+        """The same in an object store: a copy that this machine has says nothing of it."""
         aside = self.partial(owner(), f"{key}.verified")
         shutil.rmtree(aside, ignore_errors=True)
         try:
-            self.shared.get_folder(f"stages/{key}/{record['attempt']}", aside)
+            remote.get_folder(f"stages/{key}/{record['attempt']}", aside)
             twin = (aside / RECORD).read_bytes() if (aside / RECORD).is_file() else b""
-            other = [] if twin == self.shared.read(self._record_name(key)) else [(RECORD, "is another beside its files")]
+            other = [] if twin == remote.read(self._record_name(key)) else [Damage(RECORD, "is another beside its files")]
             return other + list(damage(aside, record, self.root))
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -221,8 +229,10 @@ class Store:
             self._move(aside, key)  # unless another process of this machine was faster
             found = next(damage(path, record, self.root), None)
         if found:
-            where, what = f"{self.shown}/stages/{key}", " ".join(found)
-            raise UserError(f"{where}: {what}; delete {self._whole(key)} and run again: it is made anew, with all that stands on it.")
+            again = f"delete {self._whole(key)} and run again: it is made anew, with all that stands on it"
+            raise UserError(
+                f"{self.shown}/stages/{key}: {found.file} {found.what}; {again if found.lost else 'see to it, then run again'}."
+            )
         _checked.add(path)
         return path
 
