@@ -87,3 +87,16 @@ def _is_held(path: Path) -> bool:
             return False
     except Timeout:
         return True
+    except PermissionError:  # another user's: who may not take it can still see that it is taken
+        return _is_taken(path)
+
+
+def _is_taken(path: Path) -> bool:
+    import fcntl  # noqa: PLC0415  where files have owners there is such a module
+
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -115,7 +115,7 @@ def execute(key: str, plan: Plan, site: Site, perform: Perform) -> None:
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(site.cpus)
-    stage, started = plan.stages[key], time.time()
+    stage, started, began = plan.stages[key], time.time(), time.monotonic()  # the clock may be set in the meantime
     with site.store.writing(key, site.run) as folder:
         facts = _initialise(stage, site, folder) if stage.phase == "initialise" else perform(stage, plan, folder)
         record = {
@@ -126,7 +126,7 @@ def execute(key: str, plan: Plan, site: Site, perform: Perform) -> None:
             "lineage": [_description(ancestor) for ancestor in stage.lineage],
             "result": facts,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-            "seconds": round(time.time() - started, 3),
+            "seconds": round(time.monotonic() - began, 3),
             "code": {"raystilts": raystilts.__version__, "git": git_revision(), "python": platform.python_version()},
             "packages": versions(),
         }
@@ -139,6 +139,8 @@ def check_inputs(plan: Plan, site: Site) -> None:
 
     Raises UserError with file and line, or with what cannot be loaded.
     """
+    from safetensors import SafetensorError  # noqa: PLC0415
+
     from raystilts import data  # noqa: PLC0415
 
     read: dict[tuple[Task, str, str], list[Example]] = {}
@@ -165,7 +167,7 @@ def check_inputs(plan: Plan, site: Site) -> None:
             try:
                 model.load_tokenizer(root)
                 model.load_root(root)
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError, KeyError, SafetensorError) as error:
                 reason = str(error).strip().splitlines()[0]
                 raise UserError(
                     f"encoder {encoder.name!r}: {root.source} cannot be loaded ({reason}); give a complete encoder folder."

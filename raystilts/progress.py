@@ -21,7 +21,7 @@ class Progress:
 
     def __init__(self, schedule: Schedule, slots: int) -> None:
         self.schedule, self.slots = schedule, slots
-        self.seconds: dict[tuple[str, str], list[float]] = {}
+        self.seconds: dict[tuple[str, str], tuple[int, float]] = {}  # by role and encoder: how many jobs, and the sum
         self.started = time.monotonic()
 
     def ended(self, key: str, outcome: str) -> None:
@@ -33,23 +33,23 @@ class Progress:
             return
         finished = [store.record(stage) for stage in schedule.jobs[key] if store.has(stage)]
         took = sum(record["seconds"] for record in finished)
-        self.seconds.setdefault((plan.roles[key], plan.encoders[key]), []).append(took)
-        number = f"[{len(schedule.done) + len(schedule.failed)}/{len(schedule.jobs)}]"
-        text = f"{number} {plan.label(key)}  {took:.1f} s{_score(finished)}" if outcome == "done" else f"{number} FAILED {plan.label(key)}"
+        of = plan.roles[key], plan.encoders[key]
+        number, total = self.seconds.get(of, (0, 0.0))
+        self.seconds[of] = number + 1, total + took
+        place = f"[{len(schedule.done) + len(schedule.failed)}/{len(schedule.jobs)}]"
+        text = f"{place} {plan.label(key)}  {took:.1f} s{_score(finished)}" if outcome == "done" else f"{place} FAILED {plan.label(key)}"
         left = self.time_left()
         print(f"{text}  ({duration(left)} left)" if left else text, flush=True)
 
     def time_left(self) -> float:
         """Seconds until the end: from the mean duration so far of jobs of the same role and encoder, or of all where there is none."""
-        schedule, plan = self.schedule, self.schedule.plan
-        every = [seconds for found in self.seconds.values() for seconds in found]
-        ended = {*schedule.done, *schedule.failed, *schedule.blocked}
+        known, left = dict(self.seconds), dict(self.schedule.left)  # the sweep changes them while the view looks
+        every = sum(number for number, _ in known.values()), sum(took for _, took in known.values())
         total = 0.0
-        for key in schedule.jobs:
-            if key not in ended:
-                known = self.seconds.get((plan.roles[key], plan.encoders[key]), every)
-                total += sum(known) / len(known)
-        return total / max(1, min(self.slots, len(schedule.jobs) - len(ended)))
+        for of, waiting in left.items():
+            number, took = known.get(of, every)
+            total += waiting * took / number
+        return total / max(1, min(self.slots, sum(left.values())))
 
 
 def _score(finished: list[dict[str, Any]]) -> str:

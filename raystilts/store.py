@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import heapq
 import json
 import os
 import shutil
@@ -332,11 +333,12 @@ class Store:
     def journal(self) -> list[dict[str, str]]:
         """The lines of the journal, the oldest first; one that a full disk or a crash cut off is left out."""
         names = [JOURNAL] if isinstance(self.address, Path) else [f"journal/{name}" for name in sorted(self.shared.names("journal"))]
-        found = []
-        for line in b"".join(self.shared.read(name) or b"" for name in names).splitlines():
-            with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
-        return sorted(found, key=lambda line: line["time"])  # stable: lines of a second stay in the order in which they were written
+        found: list[list[dict[str, Any]]] = [[] for _ in names]
+        for lines, name in zip(found, names, strict=True):
+            for line in (self.shared.read(name) or b"").splitlines():
+                with contextlib.suppress(ValueError):
+                    lines.append(json.loads(line))
+        return list(heapq.merge(*found, key=lambda line: line["time"]))  # each in the order of its writing, also where a clock was set back
 
     def fail(self, key: str, text: str) -> None:
         """Leave word of what went wrong with a stage, for the summary and `raystilts status`."""

@@ -11,6 +11,7 @@ from typing import Literal
 
 from raystilts import data, languages, tasks
 from raystilts.errors import UserError
+from raystilts.inside import leaves
 from raystilts.stage import Encoder, Recipe, Stage
 from raystilts.task import ENGLISH, Source, Task
 
@@ -124,6 +125,8 @@ def _task(task: Task | str) -> Task:
 
 def _check(study: Study, intermediates: list[Task | str], targets: list[Task]) -> None:
     where = f"study {study.name!r}"
+    if leaves(study.name):
+        raise UserError(f"{where}: its store is the folder runs/NAME, so the name may not be empty, have `..` or begin with /.")
     for field_name in ("encoders", "targets", "seeds"):
         if not getattr(study, field_name):
             raise UserError(f"{where}: {field_name} is empty; name at least one.")
@@ -150,6 +153,10 @@ def _check_names(where: str, study: Study, intermediates: list[Task | str], targ
         "seed": [str(seed) for seed in study.seeds],
     }
     for kind, names in groups.items():
+        if outside := next((name for name in names if leaves(name)), None):
+            raise UserError(
+                f"{where}: {kind} {outside!r} cannot be the name of a folder, which it is used for; leave out `..` and a leading /."
+            )
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise UserError(f"{where}: {kind} {twice[0]!r} is named twice; each may stand once.")
