@@ -12,6 +12,7 @@ from typing import Any
 
 from raystilts.errors import UserError
 from raystilts.inside import leads_outside, leaves
+from raystilts.masking import masked
 from raystilts.stage import SCHEMA
 
 RECORD = "stage.json"
@@ -71,7 +72,7 @@ def check_schema(found: object, where: str) -> None:
         age = "a newer" if isinstance(found, int) and found > SCHEMA else "an older"
         what = "update raystilts" if age == "a newer" else "use the raystilts that made it"
         raise UserError(
-            f"{where}: made by {age} raystilts (schema {found}; this one has {SCHEMA}); {what}, or name another place by --store."
+            f"{masked(where)}: made by {age} raystilts (schema {found}; this one has {SCHEMA}); {what}, or name another place by --store."
         )
 
 

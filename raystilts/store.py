@@ -156,12 +156,12 @@ class Store:
         """A finished stage's stage.json. Raises UserError where it is not what was written, or of another schema."""
         if (self.address, key) in _known:
             return _known[self.address, key]
-        where = f"{self.shown}/{self._record_name(key)}"
+        name = self._record_name(key)
         try:
             found = self._parsed(key)
         except (OSError, ValueError) as error:
-            raise UserError(f"{where}: cannot be read ({error}); delete {self._whole(key)} and run again.") from error
-        check_schema(found.get("schema", SCHEMA), where)
+            raise UserError(f"{self.shown}/{name}: cannot be read ({error}); delete {self._whole(key)} and run again.") from error
+        check_schema(found.get("schema", SCHEMA), f"{self.address}/{name}")
         if isinstance(self.address, str):
             _known[self.address, key] = found
         return found
@@ -175,7 +175,7 @@ class Store:
             content = self.shared.read(MARK, LARGEST)
             found = json.loads(content)["schema"] if content else 1
         except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(f"{self.shown}: its {MARK} cannot be read ({reason}); see to it, or name another place by --store.") from error
         check_schema(found, self.shown)
 

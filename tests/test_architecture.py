@@ -23,7 +23,7 @@ ALLOWED = {
     "process": set(),
     "inside": set(),
     "masking": set(),
-    "record": {"errors", "inside", "stage"},
+    "record": {"errors", "inside", "masking", "stage"},
     "disk": {"errors", "inside", "process"},  # a store in a folder
     "remote": {"errors", "inside", "masking", "process"},  # a store in an object store
     "store": {"disk", "errors", "masking", "process", "record", "remote", "stage"},
