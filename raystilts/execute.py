@@ -139,8 +139,6 @@ def check_inputs(plan: Plan, site: Site) -> None:
 
     Raises UserError with file and line, or with what cannot be loaded.
     """
-    from safetensors import SafetensorError  # noqa: PLC0415
-
     from raystilts import data  # noqa: PLC0415
 
     read: dict[tuple[Task, str, str], list[Example]] = {}
@@ -167,8 +165,10 @@ def check_inputs(plan: Plan, site: Site) -> None:
             try:
                 model.load_tokenizer(root)
                 model.load_root(root)
-            except (OSError, ValueError, KeyError, SafetensorError) as error:
-                reason = str(error).strip().splitlines()[0]
+            except UserError:
+                raise
+            except Exception as error:  # of files that are none, transformers, tokenizers and safetensors raise whatever they stumble over
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 raise UserError(
                     f"encoder {encoder.name!r}: {root.source} cannot be loaded ({reason}); give a complete encoder folder."
                 ) from error

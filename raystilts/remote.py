@@ -111,7 +111,7 @@ class Remote:
     def get_folder(self, name: str, folder: Path) -> None:
         """Copy all objects below a name into a folder. Raises UserError where the name of one would lead out of it."""
         names = self.names(name)
-        if outside := next(filter(leaves, names), None):
+        if (outside := next(filter(leaves, names), None)) is not None:
             raise UserError(f"{masked(self._at(name))}: the object {outside!r} would be copied out of its folder; delete it.")
         _each(self.get, [(f"{name}/{found}", folder / found) for found in names])
 

@@ -153,7 +153,7 @@ def _check_names(where: str, study: Study, intermediates: list[Task | str], targ
         "seed": [str(seed) for seed in study.seeds],
     }
     for kind, names in groups.items():
-        if outside := next((name for name in names if leaves(name)), None):
+        if (outside := next(filter(leaves, names), None)) is not None:
             raise UserError(
                 f"{where}: {kind} {outside!r} cannot be the name of a folder, which it is used for; leave out `..` and a leading /."
             )

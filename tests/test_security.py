@@ -14,7 +14,7 @@ from raystilts import data, execute, model
 from raystilts.errors import UserError
 from raystilts.execute import Site
 from raystilts.inside import leads_outside, leaves
-from raystilts.stage import Encoder
+from raystilts.stage import Architecture, Encoder
 from raystilts.store import Store
 from raystilts.study import Study, make_plan
 from raystilts.task import Source, Task
@@ -53,7 +53,7 @@ def test_only_a_study_file_is_executed() -> None:
     for document in ("README.md", "SECURITY.md"):
         text = " ".join((ROOT / document).read_text(encoding="utf-8").split())
         assert "is Python and is executed" in text
-        assert "`plan.toml` is not" in text
+        assert "a `plan.toml` is not" in text.lower()
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
@@ -97,8 +97,7 @@ def test_an_encoder_lies_below_its_folder(folder: str, tmp_path: Path) -> None:
 
 def encoder_in(folder: Path, weights: bytes) -> Site:
     """A site with an encoder whose weights are these bytes, and data."""
-    (folder / "enc").mkdir()
-    (folder / "enc" / "config.json").write_text('{"model_type": "xlm-roberta"}', encoding="utf-8")
+    model.initialise(folder / "enc", ["a b c x y z"] * 9, Architecture(1, 16, 1, 32, 60), 0)
     (folder / "enc" / "model.safetensors").write_bytes(weights)
     (folder / "x.tsv").write_text("x\ta\ny\tb\n", encoding="utf-8")
     return Site(Store(folder / "store"), "run", folder, folder)
@@ -110,9 +109,19 @@ def test_weights_with_an_impossible_header_are_one_sentence(weights: bytes, tmp_
     site = encoder_in(tmp_path, weights)
     study = Study("s", "?", (Encoder("e", folder="enc"),), (), (task("x.tsv"),), (1,))
     plan = make_plan(study, tmp_path, tmp_path)
-    (tmp_path / "enc" / "tokenizer.json").write_text(TOKENIZER, encoding="utf-8")
     with pytest.raises(UserError, match=r"encoder 'e': .* cannot be loaded"):
         execute.check_inputs(plan, site)
+
+
+def test_a_tokenizer_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    """Whatever the libraries raise of it."""
+    site = encoder_in(tmp_path, b"")
+    plan = make_plan(Study("s", "?", (Encoder("e", folder="enc"),), (), (task("x.tsv"),), (1,)), tmp_path, tmp_path)
+    for content in ("{", "[]", '{"version": "1.0", "model": {"type": "WordLevel", "vocab": {"x": 0}, "unk_token": "x"}}'):
+        (tmp_path / "enc" / "tokenizer.json").write_text(content, encoding="utf-8")
+        model.load_tokenizer.cache_clear()
+        with pytest.raises(UserError, match=r"encoder 'e': .* cannot be loaded"):
+            execute.check_inputs(plan, site)
 
 
 def test_json_of_an_encoder_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,9 +130,3 @@ def test_json_of_an_encoder_has_a_limit(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(model, "LARGEST", 8)
     with pytest.raises(UserError, match=r"config\.json is larger than"):
         model.encoder_folder(Encoder("e", folder="enc"), tmp_path)
-
-
-TOKENIZER = (
-    '{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, "pre_tokenizer": null,'
-    ' "post_processor": null, "decoder": null, "model": {"type": "WordLevel", "vocab": {"<unk>": 0}, "unk_token": "<unk>"}}'
-)

@@ -218,8 +218,8 @@ def main() -> None:
 |---:|---:|---:|---:|---:|---:|
 {chr(10).join(lines)}
 
-{READERS} processes at once list all stages and read {READ} evaluations each: half of them in {median:.1f} s, the last in {longest:.1f} s, while
-one process wrote {written} stages. None saw half a stage.
+{READERS} processes at once list all stages and read {READ} evaluations each: half of them in {median:.1f} s, the last in {longest:.1f} s,
+while one process wrote {written} stages. None saw half a stage.
 
 {__doc__.partition("It writes load.md beside this file. ")[2].strip()}
 """

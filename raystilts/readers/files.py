@@ -31,7 +31,7 @@ def paths_of(source: Source, code: str, data: Path) -> list[Path]:
     if not source.files:
         raise UserError(f"{source.dataset} is not read from local files: run without --data.")
     names = [filled(name, code, source.codes) for name in source.files]
-    if outside := next(filter(leaves, names), None):
+    if (outside := next(filter(leaves, names), None)) is not None:
         raise UserError(f"the file {outside!r} of a source is not below --data: name it from there, without a leading / and without `..`.")
     paths = [data / name for name in names]
     for path in paths:
