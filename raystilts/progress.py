@@ -41,9 +41,17 @@ class Progress:
         left = self.time_left()
         print(f"{text}  ({duration(left)} left)" if left else text, flush=True)
 
+    def _left(self) -> dict[tuple[str, str], int]:
+        """Jobs that may still be done, by role and encoder. Asked by the sweep and, in a terminal, by the thread that draws."""
+        with self.lock:
+            for key in self.schedule.settled[self.num_settled :]:
+                self.num_left[self.schedule.plan.roles[key], self.schedule.plan.encoders[key]] -= 1
+                self.num_settled += 1
+            return dict(self.num_left)
+
     def time_left(self) -> float:
         """Seconds until the end: from the mean duration so far of jobs of the same role and encoder, or of all where there is none."""
-        known, left = dict(self.seconds), dict(self.schedule.left)  # the sweep changes them while the view looks
+        known, left = dict(self.seconds), self._left()
         every = sum(number for number, _ in known.values()), sum(took for _, took in known.values())
         total = 0.0
         for of, waiting in left.items():

@@ -54,7 +54,7 @@ class Schedule:
         self.tries: Counter[str] = Counter()
         self.done: list[str] = []
         self.failed: list[str] = []
-        self.left = Counter((plan.roles[key], plan.encoders[key]) for key in self.jobs)  # by role and encoder: what may still be done
+        self.settled: list[str] = []  # all that is done, failed or blocked
         self.blocked: set[str] = set()  # jobs that cannot start because one before them failed
         self.failures: dict[str, Failure] = {}  # why the last try of a job ended
         self.not_before: dict[str, float] = {}  # by the monotonic clock
@@ -100,7 +100,7 @@ class Schedule:
         else:
             outcome = "failed"
             self.failed.append(key)
-        self.left[self.plan.roles[key], self.plan.encoders[key]] -= 1
+        self.settled.append(key)
         if self.store.has(key):  # a job whose evaluation failed has still left a model to go on from
             for child in self.after.get(key, []):
                 heapq.heappush(self.ready, (self.rank[child], child))
@@ -125,5 +125,5 @@ class Schedule:
             child = waiting.pop()
             if child not in self.blocked:
                 self.blocked.add(child)
-                self.left[self.plan.roles[child], self.plan.encoders[child]] -= 1
+                self.settled.append(child)
                 waiting += self.after.get(child, [])
