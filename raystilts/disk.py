@@ -41,7 +41,7 @@ class Disk:
         try:
             with path.open("rb") as file:
                 return file.read(most)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def write(self, name: str, content: bytes) -> None:

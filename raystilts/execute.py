@@ -161,17 +161,18 @@ def check_inputs(plan: Plan, site: Site) -> None:
                 data.answered(task, {language: asked}, [pools[language]])
     for encoder in plan.study.encoders:
         if encoder.architecture is None:
-            root = root_of_encoder(encoder, site)
-            try:
-                model.load_tokenizer(root)
-                model.load_root(root)
-            except UserError:
-                raise
-            except Exception as error:  # of files that are none, transformers, tokenizers and safetensors raise whatever they stumble over
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                raise UserError(
-                    f"encoder {encoder.name!r}: {root.source} cannot be loaded ({reason}); give a complete encoder folder."
-                ) from error
+            _check_encoder(encoder, root_of_encoder(encoder, site))
+
+
+def _check_encoder(encoder: Encoder, root: Root) -> None:
+    try:
+        model.load_tokenizer(root)
+        model.load_root(root)
+    except UserError:
+        raise
+    except Exception as error:  # of files that are none, transformers, tokenizers and safetensors raise whatever they stumble over
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"encoder {encoder.name!r}: {root.source} cannot be loaded ({reason}); give a complete encoder folder.") from error
 
 
 def _initialise(stage: Stage, site: Site, folder: Path) -> dict[str, Any]:

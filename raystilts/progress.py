@@ -6,7 +6,9 @@ import contextlib
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +25,8 @@ class Progress:
         self.schedule, self.slots = schedule, slots
         self.seconds: dict[tuple[str, str], tuple[int, float]] = {}  # by role and encoder: how many jobs, and the sum
         self.started = time.monotonic()
+        self.num_left = Counter((schedule.plan.roles[key], schedule.plan.encoders[key]) for key in schedule.jobs)
+        self.num_settled, self.lock = 0, threading.Lock()
 
     def ended(self, key: str, outcome: str) -> None:
         """Print the line of a job."""

@@ -187,7 +187,8 @@ def test_another_users_store_is_read_and_not_written(ran: Ran, public: Path, cap
     store.discard(key)
     with store.lock(key), FileLock(store.root / "locks" / "other.lock"):
         pass
-    assert cli.main(["status", str(public / "exp.py"), *where]) == 0  # imports what the other user may not
+    assert cli.main(["status", str(public / "exp.py"), *where]) == 0  # imports what the other user may not, as does the next line
+    time.strptime("2026", "%Y")
     for path in (*store.root.rglob("*"), store.root):
         path.chmod(0o555 if path.is_dir() else 0o444)
     try:
