@@ -25,7 +25,7 @@ class Progress:
         self.schedule, self.slots = schedule, slots
         self.seconds: dict[tuple[str, str], tuple[int, float]] = {}  # by role and encoder: how many jobs, and the sum
         self.started = time.monotonic()
-        self.num_left = Counter((schedule.plan.roles[key], schedule.plan.encoders[key]) for key in schedule.jobs)
+        self.num_left: Counter[tuple[str, str]] = Counter((schedule.plan.roles[key], schedule.plan.encoders[key]) for key in schedule.jobs)
         self.num_settled, self.lock = 0, threading.Lock()
 
     def ended(self, key: str, outcome: str) -> None:
