@@ -128,16 +128,17 @@ MEASURED: Mapping[str, Callable[[int, Path], None]] = {
 }
 
 
-def _in_process(name: str, num_seeds: int, store: Path, answer: multiprocessing.Queue[tuple[float, float]]) -> None:
+def _in_process(name: str, num_seeds: int, store: Path, answer: multiprocessing.Queue[tuple[float, float, float]]) -> None:
     began = time.monotonic()
     MEASURED[name](num_seeds, store)
-    answer.put((time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    answer.put((time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**10))
 
 
-def measure(name: str, num_seeds: int, store: Path) -> tuple[float, float]:
-    """(seconds, peak memory in MiB) in a process of its own, imports and planning included."""
+def measure(name: str, num_seeds: int, store: Path) -> tuple[float, float, float]:
+    """(seconds, of processors, peak memory in MiB) in a process of its own, imports and planning included."""
     context = multiprocessing.get_context("spawn")
-    answer: multiprocessing.Queue[tuple[float, float]] = context.Queue()
+    answer: multiprocessing.Queue[tuple[float, float, float]] = context.Queue()
     process = context.Process(target=_in_process, args=(name, num_seeds, store, answer))
     process.start()
     found = answer.get()
@@ -203,7 +204,7 @@ def main() -> None:
             took = time.monotonic() - began
             found = {name: measure(name, num_seeds, store.root) for name in NAMES}
             num_rows = (len(plan.cells) - 1) * len(LANGUAGES) * rows
-            cells = [f"{found[name][0]:.1f} s, {found[name][1]:.0f} MiB" for name in NAMES]
+            cells = ["{:.1f} s ({:.1f} s), {:.0f} MiB".format(*found[name]) for name in NAMES]
             lines.append(f"| {len(plan.stages):,} | {num_rows:,} | {took:.0f} s | {' | '.join(cells)} |")
             print(lines[-1], flush=True)
         keys = [cell.evaluation.key for cell in plan.cells[:-1]]
@@ -217,6 +218,8 @@ def main() -> None:
 | stages | prediction rows | written in (this doubling) | plan | status | tables of a report |
 |---:|---:|---:|---:|---:|---:|
 {chr(10).join(lines)}
+
+In brackets: seconds of processors, which tell more where other work shares them.
 
 {READERS} processes at once list all stages and read {READ} evaluations each: half of them in {median:.1f} s, the last in {longest:.1f} s,
 while one process wrote {written} stages. None saw half a stage.
