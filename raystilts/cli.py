@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from raystilts import __version__, languages, show
 from raystilts.errors import UserError
 from raystilts.faults import divergence
+from raystilts.masking import masked
 from raystilts.process import owner
 from raystilts.store import Store, store_at
 from raystilts.study import NONE, Plan, Study, make_plan
@@ -31,6 +33,7 @@ EPILOGUES = {
     "status": "example: raystilts status experiments/quickstart.py",
     "report": "example: raystilts report experiments/quickstart.py --out report",
     "translate": "example: raystilts translate mnli --model facebook/nllb-200-distilled-600M --revision COMMIT --language sw --out FILE",
+    "verify": "example: raystilts verify runs/quickstart --repair",
     "data": "example: raystilts data check --data ../shared/data",
     "export": "example: raystilts export experiments/laptop.py --data DATA --encoders ENCODERS --intermediate mnli --out predictions",
     "analyse": "example: raystilts analyse TABLES --plan plan.toml --out analysis",
@@ -38,12 +41,12 @@ EPILOGUES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns the exit code: 0 done, 1 some stages failed, 2 bad input, 130 interrupted."""
+    """Run one verb. Returns the exit code: 0 done, 1 some stages failed or are broken, 2 bad input, 130 interrupted."""
     options = parser().parse_args(arguments)
     try:
         code: int = options.verb(options)
     except UserError as error:
-        print(f"raystilts: {error}", file=sys.stderr)
+        print(f"raystilts: {masked(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("raystilts: interrupted; run the same command again to continue.", file=sys.stderr)
@@ -52,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:  # a full disk, a file server that is away
-        print(f"raystilts: {error}; when that is put right, the same command goes on.", file=sys.stderr)
+        print(f"raystilts: {masked(str(error))}; when that is put right, the same command goes on.", file=sys.stderr)
         return 2
     return code
 
@@ -83,6 +86,9 @@ def parser() -> argparse.ArgumentParser:
 
     added = verb("translate", "Translate a task's English training data; the same command continues what was interrupted.", translate)
     add_translation_flags(added)
+    added = verb("verify", "Compare every file of a store with what was written, and name what is not.", verify_store)
+    added.add_argument("store", metavar="STORE", help="a folder, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER")
+    added.add_argument("--repair", action="store_true", help="put broken stages aside, so that the next run makes them anew")
 
     added = verb("analyse", "Analyse predictions that anybody made: tables of runs and examples, a plan of contrasts in TOML.", analyse)
     added.add_argument("tables", type=Path, metavar="TABLES", help="folder with runs.parquet, and examples.parquet or scores")
@@ -112,11 +118,7 @@ def parser() -> argparse.ArgumentParser:
         if name == "plan":
             add_simulation_flags(added)
         if name == "export":
-            added.add_argument("--format", choices=["xtreme"], default="xtreme", help="whose evaluator it is for (default: xtreme)")
-            added.add_argument("--encoder", metavar="NAME", help="encoder (default: the study's last)")
-            added.add_argument("--intermediate", metavar="NAME", default=NONE, help=f"intermediate task (default: {NONE})")
-            added.add_argument("--seed", type=int, metavar="N", help="seed (default: the study's first)")
-            added.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the predictions")
+            add_export_flags(added)
         if name in ("run", "report"):
             added.add_argument(
                 "--out",
@@ -133,6 +135,15 @@ def parser() -> argparse.ArgumentParser:
         if name == "tune":
             add_tune_flags(added)
     return top
+
+
+def add_export_flags(added: argparse.ArgumentParser) -> None:
+    """Flags that choose a model whose predictions are exported."""
+    added.add_argument("--format", choices=["xtreme"], default="xtreme", help="whose evaluator it is for (default: xtreme)")
+    added.add_argument("--encoder", metavar="NAME", help="encoder (default: the study's last)")
+    added.add_argument("--intermediate", metavar="NAME", default=NONE, help=f"intermediate task (default: {NONE})")
+    added.add_argument("--seed", type=int, metavar="N", help="seed (default: the study's first)")
+    added.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the predictions")
 
 
 def add_translation_flags(added: argparse.ArgumentParser) -> None:
@@ -250,6 +261,7 @@ def planned(options: argparse.Namespace) -> tuple[Plan, Store]:
     if options.data is not None and not options.data.is_dir():
         raise UserError(f"{options.data}: there is no such folder; --data names a folder with the data files.")
     store = store_at(options.store) if options.store else Store(Path("runs") / study.name)
+    store.check_schema()
     if not study.looks:
         return make_plan(study, options.data, options.encoders), store
     from raystilts import results  # noqa: PLC0415  imports the statistics, which take a second
@@ -435,6 +447,19 @@ def check_data(options: argparse.Namespace) -> int:
     return 2 if found.problems else 0
 
 
+def verify_store(options: argparse.Namespace) -> int:
+    """Verb verify: 0 where every file is as it was written or all that was not is taken out, else 1."""
+    from raystilts import verify  # noqa: PLC0415  needed here only
+
+    store = store_at(options.store)
+    if not store.all_keys():
+        raise UserError(f"{store.shown}: no store is there, or nothing is in it; name the place that a run named by --store.")
+    found = verify.verify(store)
+    kept = verify.repair(store, found) if options.repair and found.problems else None
+    print("\n".join(verify.lines(store, found, kept)))
+    return int(bool(found.problems.keys() - (kept or {}).keys()))
+
+
 def export_predictions(options: argparse.Namespace) -> int:
     """Verb export."""
     from raystilts import export  # noqa: PLC0415
@@ -482,8 +507,8 @@ def beside(store: Store, plan: Plan) -> Path:
 
 def command(options: argparse.Namespace) -> str:
     """The command that makes this study and its report."""
-    flags = [f"--{name} {value}" for name in ("data", "encoders", "store") if (value := getattr(options, name))]
-    return " ".join(["raystilts run", options.experiment, *flags])
+    flags = [f"--{name} {shlex.quote(str(value))}" for name in ("data", "encoders", "store") if (value := getattr(options, name))]
+    return masked(" ".join(["raystilts run", shlex.quote(options.experiment), *flags]))
 
 
 if __name__ == "__main__":

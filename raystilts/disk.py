@@ -11,6 +11,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from raystilts.errors import UserError
+from raystilts.inside import leads_outside
 from raystilts.process import owner
 
 
@@ -31,11 +33,15 @@ class Disk:
 
     root: Path
 
-    def read(self, name: str) -> bytes | None:
-        """A file's bytes; None where there is none."""
+    def read(self, name: str, most: int = -1) -> bytes | None:
+        """A file's bytes, or the first of them; None where there is none. Raises UserError where a link leads out of the folder."""
+        path = self.root / name
+        if leads_outside(path, self.root):
+            raise UserError(f"{path}: a symbolic link leads out of the store; put a copy there instead.")
         try:
-            return (self.root / name).read_bytes()
-        except FileNotFoundError:
+            with path.open("rb") as file:
+                return file.read(most)
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def write(self, name: str, content: bytes) -> None:
@@ -81,3 +87,16 @@ def _is_held(path: Path) -> bool:
             return False
     except Timeout:
         return True
+    except PermissionError:  # another user's: who may not take it can still see that it is taken
+        return _is_taken(path)
+
+
+def _is_taken(path: Path) -> bool:
+    import fcntl  # noqa: PLC0415  where files have owners there is such a module
+
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -133,7 +133,7 @@ def execute(key: str, plan: Plan, site: Site, perform: Perform) -> None:
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(site.cpus)
-    stage, started = plan.stages[key], time.time()
+    stage, started, began = plan.stages[key], time.time(), time.monotonic()  # the clock may be set in the meantime
     with site.store.writing(key, site.run) as folder:
         facts = _initialise(stage, site, folder) if stage.phase == "initialise" else perform(stage, plan, folder)
         record = {
@@ -144,7 +144,7 @@ def execute(key: str, plan: Plan, site: Site, perform: Perform) -> None:
             "lineage": [_description(ancestor) for ancestor in stage.lineage],
             "result": facts,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-            "seconds": round(time.time() - started, 3),
+            "seconds": round(time.monotonic() - began, 3),
             "code": {"raystilts": raystilts.__version__, "git": git_revision(), "python": platform.python_version()},
             "packages": versions(),
         }
@@ -191,8 +191,10 @@ def _check_encoder(encoder: Encoder, plan: Plan, site: Site) -> None:
         model.load_tokenizer(root)
         loaded = model.load_root(root)
         longest = architectures.longest(loaded)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except UserError:
+        raise
+    except Exception as error:  # of files that are none, transformers, tokenizers and safetensors raise whatever they stumble over
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"encoder {encoder.name!r}: {root.source} cannot be loaded ({reason}); give a complete encoder folder.") from error
     for key, stage in plan.stages.items():
         if stage.recipe is None or plan.encoders[key] != encoder.name:

@@ -12,6 +12,8 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from raystilts.masking import masked
+
 MAX_TRIES = 3  # of what a fault stopped; a bug is not tried again: it would be raised again
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _RUST = re.compile(r"\(os error (\d+)\)")  # safetensors and tokenizers raise errors of their own with this in the text
@@ -60,4 +62,4 @@ def failure(error: BaseException, what: str, root: Path) -> Failure:
         lines.append(f"{os.strerror(number)}: make room on the disk that holds {root}, then run the same command again.")
     if found := _DIVERGED.search("\n".join(lines)):
         lines.append(f"{DIVERGED}{found[1]}")
-    return Failure("\n".join(line.rstrip("\n") for line in lines), again=number is not None)
+    return Failure(masked("\n".join(line.rstrip("\n") for line in lines)), again=number is not None)

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from raystilts import architectures
 from raystilts.errors import UserError
+from raystilts.inside import leaves
+from raystilts.record import LARGEST, sha256
 from raystilts.stage import Encoder, Pooling
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ def encoder_folder(encoder: Encoder, encoders_dir: Path | None) -> Path | None:
     """The encoder's folder below `--encoders`; None for one of the Hub. Raises UserError where there is none that can be loaded."""
     if not encoder.folder:
         return None
+    if leaves(encoder.folder):
+        raise UserError(f"encoder {encoder.name!r}: {encoder.folder!r} is not below --encoders; name its parent with --encoders.")
     folder = (encoders_dir or Path()) / encoder.folder
     if not (folder / "config.json").is_file():
         raise UserError(
@@ -43,6 +47,10 @@ def encoder_folder(encoder: Encoder, encoders_dir: Path | None) -> Path | None:
         )
     if not encoder.random_weights and not list(folder.glob("*.safetensors")):
         raise UserError(f"encoder {encoder.name!r}: {folder} has no *.safetensors; other weight formats are not loaded.")
+    if large := next((path for path in sorted(folder.glob("*.json")) if path.stat().st_size > LARGEST), None):
+        raise UserError(
+            f"encoder {encoder.name!r}: {large} is larger than {LARGEST >> 20} MiB and is not read; no encoder needs that much."
+        )
     return folder
 
 
@@ -67,8 +75,6 @@ def encoder_identity(encoder: Encoder, encoders_dir: Path | None) -> str:
 
 @lru_cache(maxsize=64)
 def _file_hash(path: Path, size: int, mtime: int) -> str:
-    from raystilts.store import sha256  # noqa: PLC0415
-
     return sha256(path)
 
 

@@ -6,7 +6,9 @@ import contextlib
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,8 +23,10 @@ class Progress:
 
     def __init__(self, schedule: Schedule, slots: int) -> None:
         self.schedule, self.slots = schedule, slots
-        self.seconds: dict[tuple[str, str], list[float]] = {}
+        self.seconds: dict[tuple[str, str], tuple[int, float]] = {}  # by role and encoder: how many jobs, and the sum
         self.started = time.monotonic()
+        self.num_left: Counter[tuple[str, str]] = Counter((schedule.plan.roles[key], schedule.plan.encoders[key]) for key in schedule.jobs)
+        self.num_settled, self.lock = 0, threading.Lock()
 
     def ended(self, key: str, outcome: str) -> None:
         """Print the line of a job."""
@@ -33,23 +37,31 @@ class Progress:
             return
         finished = [store.record(stage) for stage in schedule.jobs[key] if store.has(stage)]
         took = sum(record["seconds"] for record in finished)
-        self.seconds.setdefault((plan.roles[key], plan.encoders[key]), []).append(took)
-        number = f"[{len(schedule.done) + len(schedule.failed)}/{len(schedule.jobs)}]"
-        text = f"{number} {plan.label(key)}  {took:.1f} s{_score(finished)}" if outcome == "done" else f"{number} FAILED {plan.label(key)}"
+        of = plan.roles[key], plan.encoders[key]
+        number, total = self.seconds.get(of, (0, 0.0))
+        self.seconds[of] = number + 1, total + took
+        place = f"[{len(schedule.done) + len(schedule.failed)}/{len(schedule.jobs)}]"
+        text = f"{place} {plan.label(key)}  {took:.1f} s{_score(finished)}" if outcome == "done" else f"{place} FAILED {plan.label(key)}"
         left = self.time_left()
         print(f"{text}  ({duration(left)} left)" if left else text, flush=True)
 
+    def _left(self) -> dict[tuple[str, str], int]:
+        """Jobs that may still be done, by role and encoder. Asked by the sweep and, in a terminal, by the thread that draws."""
+        with self.lock:
+            for key in self.schedule.settled[self.num_settled :]:
+                self.num_left[self.schedule.plan.roles[key], self.schedule.plan.encoders[key]] -= 1
+                self.num_settled += 1
+            return dict(self.num_left)
+
     def time_left(self) -> float:
         """Seconds until the end: from the mean duration so far of jobs of the same role and encoder, or of all where there is none."""
-        schedule, plan = self.schedule, self.schedule.plan
-        every = [seconds for found in self.seconds.values() for seconds in found]
-        ended = {*schedule.done, *schedule.failed, *schedule.blocked}
+        known, left = dict(self.seconds), self._left()
+        every = sum(number for number, _ in known.values()), sum(took for _, took in known.values())
         total = 0.0
-        for key in schedule.jobs:
-            if key not in ended:
-                known = self.seconds.get((plan.roles[key], plan.encoders[key]), every)
-                total += sum(known) / len(known)
-        return total / max(1, min(self.slots, len(schedule.jobs) - len(ended)))
+        for of, waiting in left.items():
+            number, took = known.get(of, every)
+            total += waiting * took / number
+        return total / max(1, min(self.slots, sum(left.values())))
 
 
 def _score(finished: list[dict[str, Any]]) -> str:

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from raystilts.errors import UserError
+from raystilts.inside import leaves
+from raystilts.masking import masked
 from raystilts.process import is_dead, owner
 
 SCHEMES = ("s3", "gs", "gcs")
@@ -63,11 +65,11 @@ class Remote:
         return _opened(self.uri)[0]
 
     @_patiently
-    def read(self, name: str) -> bytes | None:
-        """An object's bytes; None where there is none."""
+    def read(self, name: str, most: int = -1) -> bytes | None:
+        """An object's bytes, or the first of them; None where there is none."""
         try:
             with self._files.open_input_stream(self._at(name)) as stream:
-                found: bytes = stream.read()
+                found: bytes = stream.read(None if most < 0 else most)
         except FileNotFoundError:
             return None
         return found
@@ -107,8 +109,11 @@ class Remote:
         _each(self.put, [(file, f"{name}/{file.relative_to(folder).as_posix()}") for file in files])
 
     def get_folder(self, name: str, folder: Path) -> None:
-        """Copy all objects below a name into a folder."""
-        _each(self.get, [(f"{name}/{found}", folder / found) for found in self.names(name)])
+        """Copy all objects below a name into a folder. Raises UserError where the name of one would lead out of it."""
+        names = self.names(name)
+        if (outside := next(filter(leaves, names), None)) is not None:
+            raise UserError(f"{masked(self._at(name))}: the object {outside!r} would be copied out of its folder; delete it.")
+        _each(self.get, [(f"{name}/{found}", folder / found) for found in names])
 
     @_patiently
     def names(self, folder: str) -> dict[str, float]:
@@ -137,8 +142,8 @@ class Remote:
         _each(self.delete, [(f"{name}/{found}",) for found in self.names(name)])
 
     def now(self) -> float:
-        """The time by the store's clock, which claims are dated by."""
-        return time.time() + _ahead(self.uri)
+        """The time by the store's clock, which claims are dated by. This machine's own may jump in the meantime."""
+        return time.monotonic() + _ahead(self.uri)
 
     @contextlib.contextmanager
     def claim(self, name: str) -> Iterator[None]:
@@ -198,17 +203,19 @@ def _opened(uri: str) -> tuple[Any, str]:
         if not path.strip("/"):
             raise ValueError("it names no bucket")
     except (ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{uri}: no store can be there ({error}); write s3://BUCKET/FOLDER or gs://BUCKET/FOLDER.") from error
+        raise UserError(
+            f"{masked(uri)}: no store can be there ({masked(str(error))}); write s3://BUCKET/FOLDER or gs://BUCKET/FOLDER."
+        ) from error
     return files, path.rstrip("/")
 
 
 @functools.cache
 def _ahead(uri: str) -> float:
-    """How far the store's clock is ahead of this machine's, in seconds."""
+    """How far the store's clock is ahead of this machine's monotonic one, in seconds."""
     remote, name = Remote(uri), f"{owner()}-{threading.get_ident()}"
-    before = time.time()
+    before = time.monotonic()
     remote.write(f"clock/{name}", b"")
-    after = time.time()
+    after = time.monotonic()
     at = remote.names("clock")[name]
     remote.delete(f"clock/{name}")
     return at - (before + after) / 2

@@ -189,7 +189,7 @@ def examples_of(plan: Plan, store: Store) -> StoredExamples:
     """The examples of a plan's runs; raises UserError where nothing has been evaluated yet."""
     store.fetch_all(cell.evaluation.key for cell in plan.cells)
     if not store.done() & {cell.evaluation.key for cell in plan.cells}:
-        raise UserError(f"{store.address}: nothing of study {plan.study.name!r} has been evaluated yet; run it first.")
+        raise UserError(f"{store.shown}: nothing of study {plan.study.name!r} has been evaluated yet; run it first.")
     return StoredExamples(plan, store)
 
 
@@ -405,6 +405,6 @@ def facts(plan: Plan, store: Store) -> dict[str, str]:
         "plan": fingerprint(sorted(plan.stages)),
         "seeds": seeds,
         "stages": f"{len(records)} of {len(plan.stages)} done, {hours:.2f} hours of work in all",
-        "store": str(store.address),
+        "store": store.shown,
         **texts,
     }

@@ -55,6 +55,8 @@ class Schedule:
         self.tries: Counter[str] = Counter()
         self.done: list[str] = []
         self.failed: list[str] = []
+        self.settled: list[str] = []  # all that is done, failed or blocked
+        self.blocked: set[str] = set()  # jobs that cannot start because one before them failed
         self.failures: dict[str, Failure] = {}  # why the last try of a job ended
         self.not_before: dict[str, float] = {}  # by the monotonic clock
 
@@ -98,11 +100,14 @@ class Schedule:
         else:
             outcome = "failed"
             self.failed.append(key)
+        self.settled.append(key)
         if self.store.has(key):  # a job whose evaluation failed has still left a model to go on from
             for child in self.after.get(key, []):
                 self.waiting[child].discard(key)
                 if not self.waiting[child]:
                     heapq.heappush(self.ready, (self.rank[child], child))
+        else:
+            self._block(key)
         return outcome
 
     @property
@@ -115,11 +120,12 @@ class Schedule:
         """Jobs that neither ended nor wait for one that failed."""
         return len(self.jobs) - len(self.done) - len(self.failed) - len(self.blocked)
 
-    @property
-    def blocked(self) -> set[str]:
-        """Jobs that cannot start because one before them failed."""
-        found: set[str] = set()
-        for key in self.jobs:
-            if any(parent in found or (parent in self.failed and not self.store.has(parent)) for parent in self.parents(key)):
-                found.add(key)
-        return found
+    def _block(self, key: str) -> None:
+        """What stands on a job that failed without leaving a model cannot start."""
+        waiting = [*self.after.get(key, [])]
+        while waiting:
+            child = waiting.pop()
+            if child not in self.blocked:
+                self.blocked.add(child)
+                self.settled.append(child)
+                waiting += self.after.get(child, [])

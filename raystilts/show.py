@@ -154,9 +154,10 @@ def plan_rows(plan: Plan, store: Store) -> list[dict[str, object]]:
 
 def activity(plan: Plan, store: Store) -> list[str]:
     """What is worked on right now, whichever terminal or machine it was started from, and what the journal last said of this plan."""
-    running = running_now(plan, store)
-    lines = [f"running now: {plan.label(key)} ({_since(store, key)})" for key in running] or ["nothing runs now."]
-    last = next((line for line in reversed(store.journal()) if line.get("key") in plan.stages), None)
+    running, journal = running_now(plan, store), store.journal()
+    started = {line["key"]: line["time"] for line in journal if line.get("event") == "start" and "key" in line}
+    lines = [f"running now: {plan.label(key)} ({_since(started.get(key))})" for key in running] or ["nothing runs now."]
+    last = next((line for line in reversed(journal) if line.get("key") in plan.stages), None)
     if last and not running:
         lines.append(f"last: {last['event']} {plan.label(last['key'])} at {last['time']}, in {last['process']}")
     return lines
@@ -169,8 +170,7 @@ def running_now(plan: Plan, store: Store) -> list[str]:
     return [key for key in plan.stages if key in busy]
 
 
-def _since(store: Store, key: str) -> str:
-    started = next((line["time"] for line in reversed(store.journal()) if line.get("key") == key and line["event"] == "start"), None)
+def _since(started: str | None) -> str:
     if started is None:
         return "since a moment"
     seconds = time.time() - calendar.timegm(time.strptime(started, "%Y-%m-%dT%H:%M:%SZ"))
@@ -200,7 +200,7 @@ def plan_table(plan: Plan, store: Store) -> list[str]:
         f"{study.name}: {study.question}",
         f"{len(study.encoders)} encoders x {arms} intermediates (with none){methods} x {len(study.targets)} targets"
         f" x {len(study.seeds)} seeds"
-        f"{' at most; by now' if study.looks else ' ='} {len(plan.cells)} runs; store: {store.address}",
+        f"{' at most; by now' if study.looks else ' ='} {len(plan.cells)} runs; store: {store.shown}",
         f"{'':14}{'stages':>8}{'done':>8}{'to run':>8}{'unshared':>10}",
     ]
     finished = store.finished(plan.stages)

@@ -1,11 +1,13 @@
 """Finished stages, in a folder or in an object store. A stage is there whole or not at all.
 
 In a folder:
-<root>/stages/<key>/stage.json         what it is, how it was made, the hash of every other file
+<root>/store.json                      the schema number of its stages
+<root>/stages/<key>/stage.json         what it is, how it was made, the hash of every other file, and a seal over itself
 <root>/stages/<key>/model.safetensors  weights (training stages)
 <root>/stages/<key>/log.jsonl          loss per step, ranks (training stages)
 <root>/stages/<key>/predictions/<language>.parquet   (evaluation stages)
 <root>/partial/<owner>/<key>/          being written; never read
+<root>/broken/<key>-<time>/            what `raystilts verify --repair` took out; never read
 <root>/failures/<key>.log              why a stage failed in the last run
 <root>/progress/<key>/                 how far a training is, for who takes it up after a kill; may be deleted
 <root>/cache/                          tokenised data; may be deleted
@@ -17,7 +19,8 @@ In a folder:
 In an object store, below its address; every machine has a folder as above beside it, a copy that may be deleted:
 records/<key>.json                     the stage is finished; its stage.json, with the name of the attempt; written last
 stages/<key>/<attempt>/                its files; an attempt without a record was killed
-failures/<key>.log, progress/<key>/, tune/    as above
+broken/<key>-<time>.json               the record of a stage that `raystilts verify --repair` took out
+store.json, failures/<key>.log, progress/<key>/, tune/    as above
 journal/<owner>.jsonl                  the journal, an object per process
 locks/<key>/                           claims
 """
@@ -26,6 +29,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import heapq
 import json
 import os
 import shutil
@@ -40,11 +44,13 @@ import psutil
 
 from raystilts.disk import Disk
 from raystilts.errors import UserError
+from raystilts.masking import masked
 from raystilts.process import is_dead, owner
+from raystilts.record import LARGEST, RECORD, Damage, check_schema, damage, finish, parse, sealed
 from raystilts.remote import SCHEMES, THREADS, Remote
-from raystilts.stage import Stage
+from raystilts.stage import SCHEMA, Stage
 
-RECORD, JOURNAL = "stage.json", "journal.jsonl"
+JOURNAL, MARK = "journal.jsonl", "store.json"
 _known: dict[tuple[Path | str, str], dict[str, Any]] = {}  # records of an object store that this process has read; a record never changes
 _checked: set[Path] = set()  # folders of finished stages that this process has compared with their records
 
@@ -59,6 +65,11 @@ class Store:
     def shared(self) -> Disk | Remote:
         """What all machines see of it."""
         return Disk(self.address) if isinstance(self.address, Path) else Remote(self.address)
+
+    @property
+    def shown(self) -> str:
+        """The address for people, without credentials."""
+        return masked(str(self.address))
 
     @property
     def root(self) -> Path:
@@ -120,21 +131,86 @@ class Store:
         aside.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             self.path(key).rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+        aside.unlink() if aside.is_symlink() else shutil.rmtree(aside, ignore_errors=True)
         _checked.discard(self.path(key))
 
+    def set_aside(self, key: str) -> str:
+        """Take a broken stage out: it is gone at once and whole, so that it is made anew, and kept for whoever wants to look at it.
+
+        Returns where it is; in an object store its files stay where they are, and the record that named them is moved.
+        """
+        name = f"broken/{key}-{time.time_ns()}"
+        if isinstance(self.shared, Remote):
+            name = f"{name}.json"
+            self.shared.write(name, self.shared.read(self._record_name(key)) or b"")
+            self.shared.delete(self._record_name(key))
+            _known.pop((self.address, key), None)
+            self._forget(key)
+        else:
+            (self.root / name).parent.mkdir(exist_ok=True)
+            self.path(key).rename(self.root / name)
+            _checked.discard(self.path(key))
+        return f"{self.shown}/{name}"
+
     def record(self, key: str) -> dict[str, Any]:
-        """A finished stage's stage.json."""
+        """A finished stage's stage.json. Raises UserError where it is not what was written, or of another schema."""
         if (self.address, key) in _known:
             return _known[self.address, key]
         name = self._record_name(key)
         try:
-            found: dict[str, Any] = json.loads(self.shared.read(name) or b"")
+            found = self._parsed(key)
         except (OSError, ValueError) as error:
-            raise UserError(f"{self.address}/{name}: cannot be read ({error}); delete {self._whole(key)} and run again.") from error
+            raise UserError(f"{self.shown}/{name}: cannot be read ({error}); delete {self._whole(key)} and run again.") from error
+        check_schema(found.get("schema", SCHEMA), f"{self.address}/{name}")
         if isinstance(self.address, str):
             _known[self.address, key] = found
         return found
+
+    def _parsed(self, key: str) -> dict[str, Any]:
+        return parse(self.shared.read(self._record_name(key), LARGEST + 1) or b"", key)
+
+    def check_schema(self) -> None:
+        """Raises UserError where this is a store of another schema; one that does not say is of the first."""
+        try:
+            content = self.shared.read(MARK, LARGEST)
+            found = json.loads(content)["schema"] if content else 1
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(f"{self.shown}: its {MARK} cannot be read ({reason}); see to it, or name another place by --store.") from error
+        check_schema(found, self.shown)
+
+    def all_keys(self) -> set[str]:
+        """Keys of all stages, also of those whose record is gone."""
+        if isinstance(self.address, Path):
+            return set(os.listdir(self.root / "stages")) if (self.root / "stages").is_dir() else set()  # noqa: PTH208  names alone
+        return self.done()
+
+    def damage(self, key: str) -> list[Damage]:
+        """What is wrong with a stage, where all machines see it; nothing where it is as it was written."""
+        if not self.has(key):
+            return [Damage(RECORD, "is missing")]
+        try:
+            record = self._parsed(key)
+            check_schema(record.get("schema", SCHEMA), RECORD)
+        except (ValueError, OSError, UserError) as error:
+            return [Damage(RECORD, f"cannot be used: {error}", lost=isinstance(error, ValueError))]
+        if "files" not in record:
+            return [Damage(RECORD, "names no files")]
+        return (
+            self._damage_afar(self.shared, key, record) if isinstance(self.shared, Remote) else [*damage(self.path(key), record, self.root)]
+        )
+
+    def _damage_afar(self, remote: Remote, key: str, record: Mapping[str, Any]) -> list[Damage]:
+        """The same in an object store: a copy that this machine has says nothing of it."""
+        aside = self.partial(owner(), f"{key}.verified")
+        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            remote.get_folder(f"stages/{key}/{record['attempt']}", aside)
+            twin = (aside / RECORD).read_bytes() if (aside / RECORD).is_file() else b""
+            other = [] if twin == remote.read(self._record_name(key)) else [Damage(RECORD, "is another beside its files")]
+            return other + list(damage(aside, record, self.root))
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
     def fetch(self, key: str) -> Path:
         """The folder of a finished stage on this machine, with all files that its record names, as they were written.
@@ -145,23 +221,25 @@ class Store:
         if path in _checked:
             return path
         record = self.record(key)
-        damage = _damage(path, record)
-        if damage and isinstance(self.shared, Remote):
+        found = next(damage(path, record, self.root), None)
+        if found and isinstance(self.shared, Remote):
             self._forget(key)
             aside = self.partial(owner(), f"{key}.fetched")
             shutil.rmtree(aside, ignore_errors=True)
             self.shared.get_folder(f"stages/{key}/{record['attempt']}", aside)
             self._move(aside, key)  # unless another process of this machine was faster
-            damage = _damage(path, record)
-        if damage:
-            where = f"{self.address}/stages/{key}"
-            raise UserError(f"{where}: {damage}; delete {self._whole(key)} and run again: it is made anew, with all that stands on it.")
+            found = next(damage(path, record, self.root), None)
+        if found:
+            again = f"delete {self._whole(key)} and run again: it is made anew, with all that stands on it"
+            raise UserError(
+                f"{self.shown}/stages/{key}: {found.file} {found.what}; {again if found.lost else 'see to it, then run again'}."
+            )
         _checked.add(path)
         return path
 
     def _whole(self, key: str) -> str:
         """What to delete, so that a stage is not finished any more."""
-        return f"the folder {self.path(key)}" if isinstance(self.address, Path) else f"{self.address}/{self._record_name(key)}"
+        return f"the folder {self.path(key)}" if isinstance(self.address, Path) else f"{self.shown}/{self._record_name(key)}"
 
     def _move(self, folder: Path, key: str) -> None:
         """Make a folder a stage's on this machine, if there is none."""
@@ -191,9 +269,11 @@ class Store:
             shared = replace(self.shared, pauses=()) if isinstance(self.shared, Remote) else self.shared  # a typing error is told at once
             shared.write(probe, b"")
             shared.delete(probe)
+            if not shared.has(MARK):
+                shared.write(MARK, json.dumps({"schema": SCHEMA}).encode())
         except OSError as error:
             reason = str(error).strip().splitlines()[0]
-            raise UserError(f"{self.address}: the store cannot be written ({reason}); see to it, or name another with --store.") from error
+            raise UserError(f"{self.shown}: the store cannot be written ({reason}); see to it, or name another with --store.") from error
 
     @contextlib.contextmanager
     def writing(self, key: str, run: str) -> Iterator[Path]:
@@ -219,13 +299,13 @@ class Store:
     def _publish(self, remote: Remote, key: str, folder: Path) -> None:
         """Copy a stage's files into the object store, its record last: the first writer wins, and no writer touches another's files."""
         attempt = f"{owner()}-{time.time_ns()}"
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8")) | {"attempt": attempt}
-        (folder / RECORD).write_text(_text(record), encoding="utf-8")
+        record = sealed(json.loads((folder / RECORD).read_text(encoding="utf-8")) | {"attempt": attempt})
+        (folder / RECORD).write_bytes(record)
         remote.put_folder(folder, f"stages/{key}/{attempt}")
         if remote.has(self._record_name(key)):
             remote.delete_folder(f"stages/{key}/{attempt}")
         else:
-            remote.write(self._record_name(key), _text(record).encode())
+            remote.write(self._record_name(key), record)
 
     def lock(self, key: str) -> contextlib.AbstractContextManager[None]:
         """Held while a stage is worked on, so that no other process, of this sweep or another, does the same; waits for its turn.
@@ -253,11 +333,12 @@ class Store:
     def journal(self) -> list[dict[str, str]]:
         """The lines of the journal, the oldest first; one that a full disk or a crash cut off is left out."""
         names = [JOURNAL] if isinstance(self.address, Path) else [f"journal/{name}" for name in sorted(self.shared.names("journal"))]
-        found = []
-        for line in b"".join(self.shared.read(name) or b"" for name in names).splitlines():
-            with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
-        return sorted(found, key=lambda line: line["time"])  # stable: lines of a second stay in the order in which they were written
+        found: list[list[dict[str, Any]]] = [[] for _ in names]
+        for lines, name in zip(found, names, strict=True):
+            for line in (self.shared.read(name) or b"").splitlines():
+                with contextlib.suppress(ValueError):
+                    lines.append(json.loads(line))
+        return list(heapq.merge(*found, key=lambda line: line["time"]))  # each in the order of its writing, also where a clock was set back
 
     def fail(self, key: str, text: str) -> None:
         """Leave word of what went wrong with a stage, for the summary and `raystilts status`."""
@@ -339,38 +420,3 @@ def store_at(address: str) -> Store:
     if scheme not in SCHEMES:
         raise UserError(f"--store {address}: a store is a folder, or {' or '.join(f'{known}://BUCKET/FOLDER' for known in SCHEMES[:2])}.")
     return Store(address.rstrip("/"))
-
-
-def finish(folder: Path) -> None:
-    """Add the hash and size of every file to stage.json and flush all of it to the disk."""
-    path = folder / RECORD
-    record = json.loads(path.read_text(encoding="utf-8"))
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and file != path)
-    record["files"] = {file.relative_to(folder).as_posix(): {"sha256": sha256(file), "bytes": file.stat().st_size} for file in files}
-    path.write_text(_text(record), encoding="utf-8")
-    for file in (*files, path):
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file's bytes."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _text(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-
-
-def _damage(folder: Path, record: Mapping[str, Any]) -> str:
-    """What is wrong with a stage's files; nothing (an empty text) where they are as their record says."""
-    for name, facts in record["files"].items():
-        file = folder / name
-        if not file.is_file():
-            return f"{name} is missing"
-        if file.stat().st_size != facts["bytes"]:
-            return f"{name} has {file.stat().st_size} bytes and not {facts['bytes']}"
-        if sha256(file) != facts["sha256"]:
-            return f"{name} is not what was written"
-    return ""

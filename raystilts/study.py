@@ -11,6 +11,7 @@ from typing import Literal
 
 from raystilts import data, languages, mixing, tasks
 from raystilts.errors import UserError
+from raystilts.inside import leaves
 from raystilts.method import PLAIN, Method, applied, seeds_of
 from raystilts.method import check as check_method
 from raystilts.stage import Encoder, Recipe, Stage, average_of
@@ -148,6 +149,8 @@ def _task(task: Task | str) -> Task:
 
 def _check(study: Study, intermediates: list[Task | str], targets: list[Task]) -> None:
     where = f"study {study.name!r}"
+    if leaves(study.name):
+        raise UserError(f"{where}: its store is the folder runs/NAME, so the name may not be empty, have `..` or begin with /.")
     for field_name in ("encoders", "targets", "seeds"):
         if not getattr(study, field_name):
             raise UserError(f"{where}: {field_name} is empty; name at least one.")
@@ -177,6 +180,10 @@ def _check_names(where: str, study: Study, intermediates: list[Task | str], targ
         "seed": [str(seed) for seed in study.seeds],
     }
     for kind, names in groups.items():
+        if (outside := next(filter(leaves, names), None)) is not None:
+            raise UserError(
+                f"{where}: {kind} {outside!r} cannot be the name of a folder, which it is used for; leave out `..` and a leading /."
+            )
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise UserError(f"{where}: {kind} {twice[0]!r} is named twice; each may stand once.")

@@ -23,6 +23,7 @@ import psutil
 from raystilts.errors import UserError
 from raystilts.execute import Perform, Site, execute, perform_here
 from raystilts.faults import DIED, MAX_TRIES, Failure, divergence, failure, sentence
+from raystilts.masking import masked
 from raystilts.progress import Progress, live
 from raystilts.schedule import Schedule
 from raystilts.study import Plan
@@ -280,7 +281,11 @@ def run_trials(
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
-            found = Failure(f"its process was lost: {sentence(text)}", not isinstance(trial.get_error(), RayTaskError)) if text else DIED
+            found = (
+                Failure(f"its process was lost: {masked(sentence(text))}", not isinstance(trial.get_error(), RayTaskError))
+                if text
+                else DIED
+            )
             if trial.trial_id in searcher.of_trial:
                 ended(searcher.of_trial.pop(trial.trial_id), found)
 

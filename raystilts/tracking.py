@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from raystilts.errors import UserError
+from raystilts.masking import masked
 from raystilts.study import Plan
 
 PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
@@ -184,7 +185,7 @@ def loggers(tracking: Tracking) -> dict[str, Any]:
                 found[service] = _wandb(tracking)
             found[service].setup()
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+            reason = masked(f"{type(error).__name__}: {error}").strip().splitlines()[0]
             raise UserError(f"--log-to {service}: cannot be written to ({reason}); see to it, or leave it out.") from error
     return found
 

@@ -16,7 +16,7 @@ ALLOWED = {
     "task": set(),
     "languages": {"errors"},
     "tasks": {"errors", "pairs", "stage", "task"},
-    "readers": {"errors", "languages", "task"},
+    "readers": {"errors", "inside", "languages", "task"},
     "shuffling": {"errors", "task"},  # labels and pairs as controls
     "substitute": {"errors", "task"},
     "pairs": {"errors", "languages", "task"},
@@ -26,13 +26,17 @@ ALLOWED = {
     "stage": {"task"},
     "method": {"errors", "stage", "task"},
     "process": set(),
-    "disk": {"process"},  # a store in a folder
-    "remote": {"errors", "process"},  # a store in an object store
-    "store": {"disk", "errors", "process", "remote", "stage"},
-    "study": {"data", "errors", "languages", "method", "mixing", "model", "stage", "task", "tasks"},
+    "inside": set(),
+    "masking": set(),
+    "record": {"errors", "inside", "masking", "stage"},
+    "disk": {"errors", "inside", "process"},  # a store in a folder
+    "remote": {"errors", "inside", "masking", "process"},  # a store in an object store
+    "store": {"disk", "errors", "masking", "process", "record", "remote", "stage"},
+    "verify": {"errors", "record", "store"},
+    "study": {"data", "errors", "inside", "languages", "method", "mixing", "model", "stage", "task", "tasks"},
     "disclosure": {"study", "task"},
     "architectures": {"errors"},  # what encoders differ in
-    "model": {"architectures", "errors", "stage", "store", "task"},
+    "model": {"architectures", "errors", "inside", "record", "stage", "task"},
     "translate": {"data", "errors", "languages", "task", "tasks"},
     "check": {"data", "errors", "languages", "readers", "task", "tasks"},
     "features": {"stage"},
@@ -80,13 +84,13 @@ ALLOWED = {
         "task",
         "train",
     },
-    "faults": set(),
+    "faults": {"masking"},
     "schedule": {"faults", "store", "study"},
     "cost": {"data", "errors", "features", "mixing", "stage", "study", "task", "tasks"},
     "simulate": {"data", "errors", "progress", "schedule", "stage", "store", "study", "task"},
     "progress": {"schedule"},
-    "tracking": {"errors", "study"},
-    "sweep": {"errors", "execute", "faults", "progress", "schedule", "study", "tracking", "watch", "workers"},
+    "tracking": {"errors", "masking", "study"},
+    "sweep": {"errors", "execute", "faults", "masking", "progress", "schedule", "study", "tracking", "watch", "workers"},
     "workers": {"execute", "faults", "stage", "study", "tracking", "train"},
     "watch": set(),
     "stats": set(),
@@ -128,6 +132,7 @@ ALLOWED = {
         "faults",
         "halving",
         "languages",
+        "masking",
         "process",
         "results",
         "show",
@@ -140,6 +145,7 @@ ALLOWED = {
         "tracking",
         "translate",
         "tune",
+        "verify",
     },
 }
 SOURCES = sorted((ROOT / "raystilts").rglob("*.py"))

@@ -9,7 +9,8 @@ import pytest
 from places import smoke
 
 from raystilts.execute import PACKAGES
-from raystilts.store import Store, sha256
+from raystilts.record import sha256
+from raystilts.store import Store
 from raystilts.study import make_plan
 
 PLAN = make_plan(smoke())

@@ -21,7 +21,8 @@ from raystilts import cli, data, evaluate, export, languages, tasks
 from raystilts.errors import UserError
 from raystilts.process import owner
 from raystilts.readers import filled
-from raystilts.store import Store, finish
+from raystilts.record import finish
+from raystilts.store import Store
 from raystilts.study import NONE, Cell, Plan, make_plan
 from raystilts.task import Task
 from raystilts.tasks.nli import PAWSX

@@ -14,8 +14,9 @@ import pytest
 from raystilts import results
 from raystilts.cli import main
 from raystilts.errors import UserError
+from raystilts.record import finish
 from raystilts.stage import Encoder
-from raystilts.store import Store, finish
+from raystilts.store import Store
 from raystilts.study import NONE, Plan, Study, make_plan
 from raystilts.task import Source, Task
 

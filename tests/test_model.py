@@ -16,8 +16,8 @@ from raystilts.errors import UserError
 from raystilts.features import Items
 from raystilts.kinds import KINDS
 from raystilts.model import Root
+from raystilts.record import sha256
 from raystilts.stage import Architecture, Encoder, Recipe, Stage
-from raystilts.store import sha256
 from raystilts.tasks import cldr
 from raystilts.train import Worker, train
 

@@ -362,7 +362,7 @@ def test_a_finished_stage_leaves_no_state(root: Root, tmp_path: Path, monkeypatc
     """A stage that was killed goes on when it is executed again, says so in its record, and its state is gone; so is one that a process
     left which was killed right after it had finished. How often states are written is no part of a key.
     """
-    study = Study("s", "?", (Encoder("tiny", folder=root.source),), ("currency",), (cldr.KIND,), (1,), {"default": RECIPE})
+    study = Study("s", "?", (Encoder("tiny", folder=root.source.lstrip("/")),), ("currency",), (cldr.KIND,), (1,), {"default": RECIPE})
     plan = make_plan(study, None, Path("/"))
     store = Store(tmp_path / "store")
     store.prepare()

@@ -14,7 +14,8 @@ import pytest
 
 from raystilts.errors import UserError
 from raystilts.process import owner
-from raystilts.store import Store, sha256, store_at
+from raystilts.record import sha256
+from raystilts.store import Store, store_at
 
 
 @pytest.fixture(params=["folder", "s3", "gs"])

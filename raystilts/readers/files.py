@@ -8,6 +8,7 @@ from pathlib import Path
 
 from raystilts import languages
 from raystilts.errors import UserError
+from raystilts.inside import leaves
 from raystilts.task import Source
 
 
@@ -23,10 +24,16 @@ def filled(pattern: str, code: str, codes: Sequence[tuple[str, str]] = ()) -> st
 
 
 def paths_of(source: Source, code: str, data: Path) -> list[Path]:
-    """The files of a source in the language `code`; raises UserError where one is missing."""
+    """The files of a source in the language `code`; raises UserError where one is missing, or named outside of `data`.
+
+    `data` and the data sets in it may be symbolic links.
+    """
     if not source.files:
         raise UserError(f"{source.dataset} is not read from local files: run without --data.")
-    paths = [data / filled(name, code, source.codes) for name in source.files]
+    names = [filled(name, code, source.codes) for name in source.files]
+    if (outside := next(filter(leaves, names), None)) is not None:
+        raise UserError(f"the file {outside!r} of a source is not below --data: name it from there, without a leading / and without `..`.")
+    paths = [data / name for name in names]
     for path in paths:
         if not path.is_file():
             what = f" ({source.exclude})" if source.exclude else ""
