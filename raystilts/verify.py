@@ -31,7 +31,8 @@ class Verified:
             while near and key not in found:
                 near = [above for below in near for above in self.parents.get(below, ()) if above not in seen]
                 seen.update(near)
-                found |= {key: above for above in near[::-1] if above in self.problems}
+                if broken := [above for above in near if above in self.problems]:
+                    found[key] = broken[0]
         return found
 
     def label(self, key: str) -> str:
