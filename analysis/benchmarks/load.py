@@ -136,7 +136,7 @@ def _in_process(name: str, num_seeds: int, store: Path, answer: multiprocessing.
 
 
 def measure(name: str, num_seeds: int, store: Path) -> tuple[float, float, float]:
-    """(seconds, of processors, peak memory in MiB) in a process of its own, imports and planning included."""
+    """(seconds, of processors, peak memory in MiB) in a process of its own, planning included; imports in the last two only."""
     context = multiprocessing.get_context("spawn")
     answer: multiprocessing.Queue[tuple[float, float, float]] = context.Queue()
     process = context.Process(target=_in_process, args=(name, num_seeds, store, answer))
@@ -219,7 +219,7 @@ def main() -> None:
 |---:|---:|---:|---:|---:|---:|
 {chr(10).join(lines)}
 
-In brackets: seconds of processors, which tell more where other work shares them.
+In brackets: seconds of processors, imports among them, which tell more where other work shares the machine.
 
 {READERS} processes at once list all stages and read {READ} evaluations each: half of them in {median:.1f} s, the last in {longest:.1f} s,
 while one process wrote {written} stages. None saw half a stage.
