@@ -3,7 +3,8 @@
 As in jiant (nyu-mll/jiant, the toolkit of Phang et al. 2020; read there: `JiantRunner.run_train_step` and `task_sampler.py`) one task is
 drawn for each optimiser step, and all that the step accumulates is of that task: a step is the gradient of one task's mean loss, never
 a sum over tasks. There, each task may have its own batch size and number of accumulated batches; here all parts have the recipe's.
-A part has a head of its own, and a head that a step does not use stays as it is but for Adam's running means, as there.
+A part has a head of its own. Here a head that a step does not use stays exactly as it is; there, with the versions of torch of its time,
+gradients were set to zero instead of none, so Adam's momentum went on moving it.
 """
 
 from __future__ import annotations

@@ -117,14 +117,16 @@ def _read_faults(root: Root) -> Iterator[None]:
 def load_root(root: Root) -> Any:
     """The root encoder, loaded once per process; never changed (`Model` copies what it trains)."""
     with _read_faults(root):
-        if root.random_seed is not None:
-            return _random_encoder(root)
-        encoder = _transformers().AutoModel.from_pretrained(
-            root.source, revision=root.revision or "main", use_safetensors=True, trust_remote_code=False, dtype="float32"
-        )
+        encoder = _random_encoder(root) if root.random_seed is not None else _pretrained_encoder(root)
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None  # heads here pool for themselves; an unused layer would only wait for gradients
     return encoder.eval()
+
+
+def _pretrained_encoder(root: Root) -> Any:
+    return _transformers().AutoModel.from_pretrained(
+        root.source, revision=root.revision or "main", use_safetensors=True, trust_remote_code=False, dtype="float32"
+    )
 
 
 def _random_encoder(root: Root) -> Any:
@@ -134,10 +136,7 @@ def _random_encoder(root: Root) -> Any:
     config = _transformers().AutoConfig.from_pretrained(root.source, revision=root.revision or "main", trust_remote_code=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(root.random_seed or 0)
-        encoder = _transformers().AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
-    if getattr(encoder, "pooler", None) is not None:
-        encoder.pooler = None
-    return encoder.eval()
+        return _transformers().AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
 
 
 @lru_cache(maxsize=2)

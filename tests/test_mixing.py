@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from scipy import stats
 
-from raystilts import features, mixing, tasks
+from raystilts import features, mixing, model, tasks
 from raystilts.errors import UserError
-from raystilts.stage import Recipe, Stage
+from raystilts.model import Root
+from raystilts.stage import Architecture, Recipe, Stage
 from raystilts.task import Task
+from raystilts.tasks import cldr
 from raystilts.tasks.mixture import with_masked_words
 from raystilts.tasks.text import MLM
+from raystilts.train import Worker, train
 
 PARTS = tuple(map(tasks.find, ("mnli", "csqa", "ccg")))
 MIXTURE = Task("m", "mixture", "", parts=PARTS)
@@ -77,6 +83,20 @@ def test_weights_are_part_of_the_identity_only_where_given() -> None:
     keys = {Stage("train", replace(MIXTURE, weights=weights), read, 1, Recipe(), encoder="e").key for weights in ((), (1.0, 2.0, 3.0))}
     assert len(keys) == 2
     assert Stage("train", MIXTURE, read, 1, Recipe(), encoder="e").key == "b3c80773e77cc381c5cd"
+
+
+def test_a_head_that_a_step_does_not_use_stays_as_it_is(tmp_path: Path) -> None:
+    """In a mixture a part that is hardly ever drawn keeps the head that it began with, bit by bit; the other part's head learns."""
+    model.initialise(tmp_path / "root", [e.texts[0] for e in cldr.kinds("en", "train")[:200]], Architecture(1, 16, 1, 32, 300), 0)
+    mixture = Task("m", "mixture", "", parts=(cldr.KIND, cldr.CURRENCY), weights=(1.0, 1e-9))
+    read = tuple((f"{place}:train/en", part.name) for place, part in enumerate(mixture.parts))
+    recipe = Recipe(learning_rate=1e-3, num_steps=3, batch_size=4, max_length=32, weight_decay=0.1)
+    root = Root(str(tmp_path / "root"))
+    train(Stage("train", mixture, read, 1, recipe, encoder="e"), root, None, None, tmp_path, Worker())
+    found = load_file(tmp_path / model.WEIGHTS)
+    fresh = model.build(root, None, [5], [len(cldr.KIND.labels), len(cldr.CURRENCY.labels)], 1, keep_head=False).heads
+    assert torch.equal(found["heads.1.weight"], fresh[1].weight)
+    assert not torch.equal(found["heads.0.weight"], fresh[0].weight)
 
 
 def test_masked_words_get_their_share_of_the_steps() -> None:
