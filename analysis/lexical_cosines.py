@@ -30,6 +30,8 @@ from raystilts.store import Store
 from raystilts.study import make_plan
 from raystilts.task import ENGLISH, Example
 
+NUM_PAIRS = 1000  # of each column, the same for all models
+
 
 def cosines(root: Root, checkpoint: Path | None, recipe: Recipe, pairs: Sequence[Example]) -> float:
     """The mean cosine of pairs in the layer that the recipe aligns."""
@@ -60,7 +62,7 @@ def main() -> None:
         raise SystemExit("the store holds no training on pairs that has dev data, which are the unseen pairs.")
     columns = []
     for split in ("train", "dev"):
-        pairs = data.examples(right, split, ENGLISH, options.data)  # type: ignore[arg-type]
+        pairs = data.subset(data.examples(right, split, ENGLISH, options.data), NUM_PAIRS)  # type: ignore[arg-type]
         columns += [pairs, deranged(pairs)]
     print(f"{'':44}{'trained':>9}{'random':>9}{'unseen':>9}{'random':>9}")
 
