@@ -75,11 +75,13 @@ ALLOWED = {
     "planfile": {"errors", "stats"},
     "analyse": {"errors", "languages", "planfile", "report", "stats"},
     "show": {"data", "errors", "languages", "method", "store", "study", "task", "tasks"},
+    "experiment": {"errors", "study"},
     "cli": {
         "analyse",
         "check",
         "errors",
         "execute",
+        "experiment",
         "export",
         "halving",
         "process",
