@@ -1,7 +1,7 @@
 """The documentation: its commands parse and run, its studies are planned, its links resolve, its numbers are those of analysis/.
 
-A comment above a fenced block says what is done with it: `<!-- runs -->` (executed, page by page, in one folder), `<!-- needs: WHAT -->` (only
-parsed: it needs data, a cluster, minutes), `<!-- file: NAME -->` (written to that folder).
+A comment above a fenced block says what is done with it: `<!-- runs -->` (executed, page by page, in one folder), `<!-- needs: WHAT -->`
+(only parsed: it needs data, a cluster, minutes), `<!-- file: NAME -->` (written to that folder).
 """
 
 from __future__ import annotations
@@ -66,6 +66,9 @@ def arguments_of(words: list[str]) -> list[str] | None:
     if "raystilts.cli" in words:
         return words[words.index("raystilts.cli") + 1 :]
     return None
+
+
+RUNNING = [page for page in PAGES if any(block.mark == "runs" for block in blocks(page))]
 
 
 def spelled_out(words: list[str]) -> list[str]:
