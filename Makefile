@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 PARALLEL = -n 2 --dist worksteal
 
-.PHONY: quickstart test check fast soak promises environment clean
+.PHONY: quickstart test check fast soak promises docs environment clean
 
 quickstart: $(READY)
 	$(BIN)/raystilts run experiments/quickstart.py
@@ -31,13 +31,17 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# the documentation, in docs/_build; a warning, such as a dead link, is an error
+docs: $(READY)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build
+
 environment: $(READY)
 
 # constraints.txt holds the versions that were tested together, torch among them: a free range would pull a CUDA build of gigabytes
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,docs]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) docs/_build .pytest_cache .mypy_cache .ruff_cache

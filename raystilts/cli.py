@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import shlex
@@ -15,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from raystilts import __version__, languages, show
 from raystilts.errors import UserError
+from raystilts.experiment import find, load_study
 from raystilts.faults import divergence
 from raystilts.masking import masked
 from raystilts.process import owner
 from raystilts.store import Store, store_at
-from raystilts.study import NONE, Plan, Study, make_plan
+from raystilts.study import NONE, Plan, make_plan
 
 if TYPE_CHECKING:
     from raystilts.execute import Site
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 EPILOGUES = {
     "tasks": "example: raystilts tasks xnli --data ../shared/data",
-    "plan": "example: raystilts plan experiments/quickstart.py --json",
-    "run": "example: raystilts run experiments/laptop.py:smoke --data DATA --encoders ENCODERS --store runs/smoke",
-    "tune": "example: raystilts tune experiments/quickstart.py --task kind --trials 8",
-    "status": "example: raystilts status experiments/quickstart.py",
-    "report": "example: raystilts report experiments/quickstart.py --out report",
+    "plan": "example: raystilts plan quickstart --json",
+    "run": "example: raystilts run quickstart; or raystilts run laptop:smoke --data DATA --encoders ENCODERS --store runs/smoke",
+    "tune": "example: raystilts tune quickstart --task kind --trials 8",
+    "status": "example: raystilts status quickstart",
+    "report": "example: raystilts report quickstart --out report",
     "translate": "example: raystilts translate mnli --model facebook/nllb-200-distilled-600M --revision COMMIT --language sw --out FILE",
     "verify": "example: raystilts verify runs/quickstart --repair",
     "data": "example: raystilts data check --data ../shared/data",
-    "export": "example: raystilts export experiments/laptop.py --data DATA --encoders ENCODERS --intermediate mnli --out predictions",
+    "export": "example: raystilts export laptop --data DATA --encoders ENCODERS --intermediate mnli --out predictions",
     "analyse": "example: raystilts analyse TABLES --plan plan.toml --out analysis",
 }
 
@@ -96,6 +96,8 @@ def parser() -> argparse.ArgumentParser:
     added.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the tables and the report")
     add_further(added)
 
+    which = "FILE.py or FILE.py:FUNCTION; the function (default: study) returns a Study. What comes with raystilts goes by its name alone: "
+    which += "quickstart, quickstart:smoke, laptop"
     for name, what, function in (
         ("plan", "Show which stages a study consists of, which are done, and what sharing saves.", show_plan),
         ("run", "Run what is missing of a study, then write its report. The same command continues an interrupted run.", run),
@@ -105,9 +107,7 @@ def parser() -> argparse.ArgumentParser:
         ("export", "Write a model's predictions in the format of XTREME's evaluator.", export_predictions),
     ):
         added = verb(name, what, function)
-        added.add_argument(
-            "experiment", metavar="EXPERIMENT", help="FILE.py or FILE.py:FUNCTION; the function (default: study) returns a Study"
-        )
+        added.add_argument("experiment", metavar="EXPERIMENT", help=which)
         where = "where finished stages are: a folder, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER (default: runs/NAME-OF-STUDY)"
         added.add_argument("--store", metavar="PLACE", help=where)
         added.add_argument("--data", type=Path, metavar="DIR", help="folder with data in its original formats (default: the Hub)")
@@ -227,32 +227,6 @@ def share(text: str) -> float:
     if not (0 <= number < 1 or number.is_integer()):
         raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor a fraction below 1")
     return number
-
-
-def load_study(experiment: str) -> Study:
-    """The Study that `FILE.py[:FUNCTION]` returns. The file is executed: run only experiments that you trust."""
-    name, _, function = experiment.partition(":")
-    path, function = Path(name), function or "study"
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such experiment file; name an existing one, such as experiments/quickstart.py.")
-    spec = importlib.util.spec_from_file_location(f"raystilts_experiment_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path}: an experiment is a Python file whose name ends in .py.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{path}: cannot be executed ({type(error).__name__}: {error}); correct the file.") from error
-    make = getattr(module, function, None)
-    if not callable(make):
-        raise UserError(f"{path}: it has no function {function}(); define one that returns a raystilts.study.Study.")
-    found = make()
-    if not isinstance(found, Study):
-        raise UserError(f"{path}: {function}() returns {type(found).__name__}; it must return a raystilts.study.Study.")
-    return found
 
 
 def planned(options: argparse.Namespace) -> tuple[Plan, Store]:
@@ -494,7 +468,7 @@ def write_report(plan: Plan, store: Store, options: argparse.Namespace, *, live:
     """Write the report of what is in the store; print the verdicts and where the report lies."""
     from raystilts import results  # noqa: PLC0415  imports the statistics, which take a second
 
-    out, study_file = options.out or beside(store, plan) / "report", Path(options.experiment.partition(":")[0])
+    out, study_file = options.out or beside(store, plan) / "report", find(options.experiment)
     lines = results.write(plan, store, out, command(options), options.further, study_file=study_file, live=live)
     print("\n".join(lines))
     print(f"report: {out / 'report.html'}")

@@ -22,14 +22,14 @@ ENGLISH = "en"
 class Example:
     """One example of any kind.
 
-    id: stable and unique within (task, split, language); equal across languages where the test sets are parallel.
-    texts: classification: one text, or a pair; choice: what all begin with, then the continuations, one per label of the task;
-        tagging: the words; span: (question, context); ranking and retrieval of pairs: (what is asked for, what is to be found);
-        retrieval and mining with candidates: (the query's or the candidate's text,); mlm: (text,).
-    label: classification and choice: the label's name; tagging: one tag a word; span: the texts of the answers, () where the context
-        holds none; a query: the keys that it looks for; a candidate: the keys that it answers; None for pairs and mlm.
-    starts: span: where in the context each answer begins, in characters.
-    cluster: what makes examples dependent (document, passage, repeated text); None where an example stands for itself.
+    - id: stable and unique within (task, split, language); equal across languages where the test sets are parallel.
+    - texts: classification: one text, or a pair; choice: what all begin with, then the continuations, one per label of the task;
+      tagging: the words; span: (question, context); ranking and retrieval of pairs: (what is asked for, what is to be found);
+      retrieval and mining with candidates: (the query's or the candidate's text,); mlm: (text,).
+    - label: classification and choice: the label's name; tagging: one tag a word; span: the texts of the answers, () where the context
+      holds none; a query: the keys that it looks for; a candidate: the keys that it answers; None for pairs and mlm.
+    - starts: span: where in the context each answer begins, in characters.
+    - cluster: what makes examples dependent (document, passage, repeated text); None where an example stands for itself.
     """
 
     id: str

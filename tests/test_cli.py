@@ -83,6 +83,19 @@ def test_absent_files_are_one_sentence(world: Path, capsys: pytest.CaptureFixtur
     assert "test-ig.tsv" in fails(capsys, "run", "exp.py", "--data", ".")
 
 
+def test_shipped_experiments_go_by_their_names(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From any folder `quickstart` and `quickstart:smoke` are the experiments that come with raystilts, unless a file there has that name;
+    an unknown name is told which there are.
+    """
+    assert cli.main(["plan", "quickstart:smoke", "--json"]) == 0
+    by_name = capsys.readouterr().out
+    assert cli.main(["plan", f"{QUICKSTART}:smoke", "--json"]) == 0
+    assert capsys.readouterr().out == by_name
+    assert "one that comes with raystilts: laptop, quickstart" in fails(capsys, "plan", "quickstar")
+    (world / "quickstart").write_text("")
+    assert "whose name ends in .py" in fails(capsys, "plan", "quickstart")
+
+
 def test_an_unwritable_store_is_one_sentence(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A store that cannot be made is named, before anything runs."""
     (world / "file").write_text("")

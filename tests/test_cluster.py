@@ -25,6 +25,7 @@ import yaml
 from places import ROOT
 
 from raystilts import cli
+from raystilts.experiment import load_study
 from raystilts.store import Store
 from raystilts.study import make_plan
 
@@ -227,7 +228,7 @@ def test_slurm_runs_a_sweep_is_stopped_and_goes_on(short: Path, tmp_path: Path) 
                 f"requeue {known['SLURM_JOB_ID']}"
             ]
             assert not list((store / "partial").iterdir())
-    plan = make_plan(cli.load_study(str(tmp_path / "small.py")))
+    plan = make_plan(load_study(str(tmp_path / "small.py")))
     assert all(Store(store).has(key) for key in plan.stages)
     assert all(found.count("done") == 1 for found in events(store).values())
     assert set(events(store)) == set(plan.stages)
@@ -260,7 +261,7 @@ def test_a_submitted_job_runs_on_the_nodes_of_its_cluster(short: Path, tmp_path:
     (tmp_path / "runtime_env.yaml").write_text(yaml.safe_dump(fields), encoding="utf-8")
     submit = [*ray, "job", "submit", f"--address=http://127.0.0.1:{dashboard}", "--runtime-env", str(tmp_path / "runtime_env.yaml"), "--"]
     (tmp_path / "small.py").write_text(SMALL, encoding="utf-8")
-    plan = make_plan(cli.load_study(str(tmp_path / "small.py")))
+    plan = make_plan(load_study(str(tmp_path / "small.py")))
     run = [sys.executable, "-m", "raystilts.cli", "run", str(tmp_path / "small.py"), "--store", str(store)]
     nodes: list[subprocess.Popen[Any]] = []
 

@@ -19,6 +19,7 @@ from seqeval.metrics import f1_score
 
 from raystilts import cli, data, evaluate, export, languages, tasks
 from raystilts.errors import UserError
+from raystilts.experiment import load_study
 from raystilts.process import owner
 from raystilts.readers import filled
 from raystilts.record import finish
@@ -184,7 +185,7 @@ class World:
 
 def make_plan_in(root: Path, codes: Sequence[str] = LANGUAGES) -> Plan:
     """The plan of the experiment in a folder; files that are only trained on are made, empty, as nothing is trained."""
-    study = replace(cli.load_study(str(root / "exp.py")), languages=tuple(codes))
+    study = replace(load_study(str(root / "exp.py")), languages=tuple(codes))
     for target in map(tasks.find, (*study.targets, *study.intermediates)):
         used = [(source, "en") for task in (target, *target.trained_on) for source in (task.train, task.dev)]
         used += [(target.test, code) for code in codes if code in target.languages]

@@ -31,8 +31,8 @@ from typing import Any
 
 from machine import machine
 
-from raystilts.cli import load_study
 from raystilts.execute import Site, perform_here
+from raystilts.experiment import load_study
 from raystilts.process import owner
 from raystilts.store import Store
 from raystilts.study import Plan, make_plan

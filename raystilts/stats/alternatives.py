@@ -1,7 +1,7 @@
 """What other practices would have claimed on the same data: each carries in its name what its interval is about.
 
 None of these decides a claim. `fixed_test_set_*` say nothing about other examples, `given_runs_*` nothing about other seeds; the raw
-crossed bootstraps mean what the default means and are badly calibrated (STATISTICS.md has their coverage).
+crossed bootstraps mean what the default means and are badly calibrated (docs/explanation/intervals.md has their coverage).
 """
 
 from __future__ import annotations

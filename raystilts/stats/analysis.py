@@ -73,7 +73,8 @@ def analyse(runs: pa.Table, examples: Examples, plan: Plan) -> Analysis:
     runs: run_id, target, seed (null: nothing was trained), the columns that contrasts select by, and optionally intermediate_run_id,
     status, reported_score, predictions_sha256, gold_sha256. examples: run_id, language, example_id, s0[, s1, s2], optionally
     cluster_id, prediction_code, gold_code: a table, or, where it is large, a parquet file, a folder of them, a dataset or an iterable of
-    batches, which is read once, a batch at a time. Formulas: STATISTICS.md; one code path for gains, interactions and pooled claims.
+    batches, which is read once, a batch at a time. Formulas: docs/explanation/intervals.md; one code path for gains, interactions
+    and pooled claims.
 
     >>> import pyarrow as pa
     >>> runs = pa.table({"run_id": ["a1", "a2", "b1", "b2"], "seed": [1, 2, 1, 2], "encoder": ["a", "a", "b", "b"]})

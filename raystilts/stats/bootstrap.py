@@ -193,7 +193,9 @@ def percentile(draws: Floats, alpha: float = 0.05) -> tuple[float, float]:
 
 
 def calibrated(draws: Floats, found: Estimate, alpha: float = 0.05) -> tuple[float, float]:
-    """The calibrated crossed bootstrap: percentile deviations from theta, scaled by t_df sqrt(V) / (z sd_boot) (STATISTICS.md).
+    """The calibrated crossed bootstrap: percentile deviations from theta, scaled by t_df sqrt(V) / (z sd_boot).
+
+    Source: docs/explanation/intervals.md.
 
     >>> low, high = calibrated(np.linspace(-1, 1, 1001), Estimate(0.0, 1.0, 1e9, 0.0, 1.0, 0.0, 1e9))
     >>> round(low, 2), round(high, 2)

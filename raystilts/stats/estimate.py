@@ -114,7 +114,7 @@ def t_upper(value: float, df: float) -> float:
 
 
 def moments(cells: Sequence[Cell]) -> Moments:
-    """Means and Gram matrices of cells (STATISTICS.md, general form).
+    """Means and Gram matrices of cells (docs/explanation/intervals.md, general form).
 
     Influences are scaled by sqrt(U / (U - 1)) over the U units of a cell and by sqrt(G / (G - 1)) over its G clusters, which makes
     complete designs unbiased and keeps every Gram matrix positive semidefinite where languages miss runs.
@@ -201,7 +201,7 @@ def _over_examples(cells: Sequence[Cell], size: npt.NDArray[np.int64]) -> tuple[
 def estimate(found: Moments, weights: npt.ArrayLike, theta: float | None = None) -> Estimate:
     """The two-way estimate of sum_c weights_c theta_c, weights (C,); `theta` replaces it where weights are a gradient (delta method).
 
-    V and df as in STATISTICS.md: seed variances enter Satterthwaite's formula one per independent set of runs.
+    V and df as in docs/explanation/intervals.md: seed variances enter Satterthwaite's formula one per independent set of runs.
 
     >>> cell = lambda a, u: Cell(np.array(a), np.zeros((2, 3)), np.arange(3), np.array(u))
     >>> found = moments([cell([50.0, 54.0], [0, 1]), cell([40.0, 41.0], [2, 3])])
@@ -301,7 +301,7 @@ def two_way(
     """The estimate of sum_a weights_a (mean score of arm a) on one test set, in points.
 
     arms: arrays of per-example statistics, (S_a, n) of values 0 to 1 for a mean, (S_a, n, 3) for micro-F1; n examples paired over arms.
-    clusters: (n,) labels of dependent examples, or None. Formula: STATISTICS.md, "Estimator".
+    clusters: (n,) labels of dependent examples, or None. Formula: docs/explanation/intervals.md, "Estimator".
 
     >>> rng = np.random.default_rng(0)
     >>> found = two_way([rng.random((3, 50)) < 0.8, rng.random((5, 50)) < 0.6], [1, -1])

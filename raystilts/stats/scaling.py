@@ -52,7 +52,7 @@ def margin_on(scale: str, margin: float, baselines: npt.ArrayLike, num_examples:
 
 @dataclass(frozen=True)
 class Decision:
-    """Three separate decisions about one pooled interaction; the *_holm p-values are corrected over the family."""
+    """Three separate decisions about one pooled interaction; the p-values that end in `_holm` are corrected over the family."""
 
     p_superior: float
     p_equivalent: float

@@ -24,9 +24,9 @@ def analyse_scores(scores: pa.Table, plan: Plan) -> Analysis:
     """The tables of `analyse` from a score per run and language, for exactly these test sets (LOSS says what that leaves out).
 
     scores: run_id, language, score (points, 0 to 100) and the columns of `runs` (equal in all rows of a run). With no variance between
-    examples the two-way formula (STATISTICS.md) is Welch's (1947) t over runs, with runs that languages share counted once. Tables with
-    estimates have a column `given` = "fixed_test_set", those by language also `estimand`; example counts are null, and scaling has no
-    log-odds, which need example counts.
+    examples the two-way formula (docs/explanation/intervals.md) is Welch's (1947) t over runs, with runs that languages share counted
+    once. Tables with estimates have a column `given` = "fixed_test_set", those by language also `estimand`; example counts are null,
+    and scaling has no log-odds, which need example counts.
 
     >>> table = pa.table({"run_id": list("abcdef"), "arm": [1, 1, 1, 0, 0, 0], "seed": [1, 2, 3] * 2, "language": ["sw"] * 6,
     ...                   "score": [50.0, 52.0, 54.0, 48.0, 49.0, 50.0]})

@@ -60,9 +60,9 @@ def select(
     """The candidate with the highest criterion, and its gain once the selection is repeated inside the bootstrap (Efron 2014, in spirit).
 
     criterion: (K,), resampled_criterion: (K, B), drawn jointly with draws: (K, B) crossed-bootstrap gains. found: the K two-way estimates.
-    critical: |z| of the simultaneous interval (default: Bonferroni). In every resample the rule chooses anew; the error of what it chose is
-    scaled as in the calibrated bootstrap. Where the criterion is the gain itself (the oracle) this corrects too little when candidates are
-    close to each other, because the spread of their estimates is taken for a spread of their truths.
+    critical: `|z|` of the simultaneous interval (default: Bonferroni). In every resample the rule chooses anew; the error of what it chose
+    is scaled as in the calibrated bootstrap. Where the criterion is the gain itself (the oracle) this corrects too little when candidates
+    are close to each other, because the spread of their estimates is taken for a spread of their truths.
 
     >>> rng = np.random.default_rng(0)
     >>> found = [Estimate(float(x), 1.0, 50.0, 0.5, 0.5, 0.0, 99.0) for x in (0.0, 2.0, 1.0)]

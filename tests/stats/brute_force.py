@@ -1,4 +1,4 @@
-"""STATISTICS.md's estimator in plain loops over rows: no arrays, no Gram matrices, nothing taken from the module."""
+"""docs/explanation/intervals.md's estimator in plain loops over rows: no arrays, no Gram matrices, nothing taken from the module."""
 
 from __future__ import annotations
 

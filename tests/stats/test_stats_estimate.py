@@ -40,7 +40,7 @@ def plan(metric: str, **more: Any) -> Plan:
 
 
 def closed_form(arms: list[np.ndarray], weights: list[float]) -> tuple[float, float, float]:
-    """Theta, V and df by the formulas of STATISTICS.md for one language; arms (S, n, 3) of micro-F1, points."""
+    """Theta, V and df by the formulas of docs/explanation/intervals.md for one language; arms (S, n, 3) of micro-F1, points."""
     n = arms[0].shape[1]
     theta = v_seed = v_both = 0.0
     parts, d = [], np.zeros(n)
@@ -63,7 +63,7 @@ def closed_form(arms: list[np.ndarray], weights: list[float]) -> tuple[float, fl
 
 @pytest.mark.parametrize("seed", range(5))
 def test_one_language_equals_the_closed_formulas(seed: int) -> None:
-    """Gains and interactions of one language are exactly the formulas of STATISTICS.md, with unequal numbers of runs."""
+    """Gains and interactions of one language are exactly the formulas of docs/explanation/intervals.md, with unequal numbers of runs."""
     rng = np.random.default_rng(seed)
     gold = rng.integers(0, 4, 30)
     arms = []
