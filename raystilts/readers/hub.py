@@ -15,7 +15,10 @@ def revision_of(source: Source) -> str:
     """The pinned commit of the Hub data set; raises UserError where none could be checked and pinned."""
     if not source.dataset or not source.revision:
         name, why = source.dataset or next(iter(source.files), "this source"), f" ({source.exclude})" if source.exclude else ""
-        raise UserError(f"{name} cannot be read from the Hub, as no commit is pinned{why}: use --data with a local mirror.")
+        raise UserError(
+            f"{name} cannot be read from the Hub, as no commit is pinned{why}: use --data with a local mirror; "
+            f"`--data .` where its paths begin in the current folder."
+        )
     return source.revision
 
 
