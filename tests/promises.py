@@ -48,7 +48,7 @@ def promises() -> Iterator[tuple[str, str, str]]:
 
 def rows(path: Path) -> dict[str, tuple[int, str]]:
     """Test -> (inputs, state) as a table says."""
-    cells = [line.split(" | ") for line in path.read_text(encoding="utf-8").splitlines()[8:]] if path.is_file() else []
+    cells = [line.split(" | ") for line in path.read_text(encoding="utf-8").splitlines()[HEAD.count("\n") :]] if path.is_file() else []
     return {row[1].strip("`"): (int(row[2].replace(",", "")), row[4].removesuffix(" |")) for row in cells}
 
 
