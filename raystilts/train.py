@@ -97,6 +97,8 @@ def train(
     pieces = np.unique(np.concatenate([part.items.vocabulary for part in parts])) if compact else None
     widths = [part.functions.num_outputs(part.labels) for part in parts]
     built = model.build(root, checkpoint, pieces, widths, seed, keep_head=stage.keep_head)
+    if worker.recompute:
+        recomputed(built.encoder)
     log = open(folder / LOG, "w", encoding="utf-8") if worker.rank == 0 else None  # noqa: SIM115, PTH123  closed by the with below
     with log or contextlib.nullcontext(), torch.random.fork_rng(devices=[]):
         facts = fit(built, task, parts, recipe, seed, tokenizer, worker, log, saving, tell, until)
@@ -145,8 +147,6 @@ def fit(
     """The training loop. Changes `built` in place."""
     device = torch.device(worker.device)
     set_dropout(built.encoder, recipe.dropout)
-    if worker.recompute:
-        recomputed(built.encoder)
     network = Network(built, recipe, tokenizer, [part.functions.loss for part in parts]).to(device).train()
     optimizer = make_optimizer(built, recipe, device)
     before = resume.restore(saving, network, optimizer, worker.world_size)

@@ -136,10 +136,8 @@ def _task(
         folder = site.store.partial(site.run, f"{stage.key}.{number}")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    if stage.phase == "train":
-        facts = trained(stage, plan, site, folder, site.worker())
-    else:
-        facts = evaluated(stage, plan, site, folder, languages)
+    training = stage.phase == "train"
+    facts = trained(stage, plan, site, folder, site.worker()) if training else evaluated(stage, plan, site, folder, languages)
     if elsewhere:
         site.store.hand_over(f"{stage.key}.{number}", site.run, folder)
     return facts, elsewhere
