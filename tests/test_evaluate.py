@@ -111,7 +111,7 @@ def test_predictions_do_not_depend_on_the_token_budget(root: Root, tmp_path: Pat
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
     _, first = evaluated(cldr.KIND, root, tmp_path / "a")
-    monkeypatch.setattr(evaluate, "TOKEN_BUDGET", 1)
+    monkeypatch.setitem(evaluate.TOKEN_BUDGETS, "cpu", 1)
     _, second = evaluated(cldr.KIND, root, tmp_path / "b")
     for language in LANGUAGES:
         tables = [pq.read_table(folder / f"{language}.parquet")["prediction"].to_pylist() for folder in (first, second)]
@@ -130,8 +130,8 @@ def test_logits_do_not_depend_on_the_token_budget(root: Root, monkeypatch: pytes
         examples = cldr.kinds(language, "test")[:20]
         texts[language] = Texts(language, examples, Items.of(kind.encode(examples, cldr.KINDS, model.load_tokenizer(root), RECIPE)))
     found = []
-    for budget in (1, 64, evaluate.TOKEN_BUDGET):
-        monkeypatch.setattr(evaluate, "TOKEN_BUDGET", budget)
+    for budget in (1, 64, 8192):
+        monkeypatch.setitem(evaluate.TOKEN_BUDGETS, "cpu", budget)
         found.append(evaluate._outputs(cldr.KIND, RECIPE, Place(root, None, None, "cpu"), cldr.KINDS, texts))
     for other in found[1:]:
         for language in LANGUAGES:

@@ -140,7 +140,8 @@ def text_of(options: argparse.Namespace, found: Mapping[str, Rounds], counts: Ma
         "",
         f"Made by `python analysis/benchmarks/peers.py --data DATA --encoders ENCODERS {own}`. {machine()} "
         f"{options.threads} threads a way; load of the machine from {min(loads):.1f} to {max(loads):.1f}, "
-        f"of which up to {options.threads}.0 are this script's own. The encoder is multilingual-e5-small with that many layers, in float32.",
+        f"of which up to {options.threads}.0 are this script's own. The encoder is multilingual-e5-small with {options.layers} layers, "
+        "in float32.",
         "",
         "| workload | way | wall s | examples/s | its wall time / raystilts' | its processor time / raystilts' | MiB at most "
         "| MB of a checkpoint | loss before, mean in training, after; or score |",
