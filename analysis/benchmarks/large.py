@@ -136,7 +136,8 @@ def main() -> None:
             "# Memory of XLM-R Large in training",
             "",
             f"Made by `python analysis/benchmarks/large.py --data DATA --tokenizer FOLDER --layers {options.layers}`. "
-            f"{RECIPE.num_steps} steps of {BATCH} x {LENGTH} tokens in float32, in micro-batches of {RECIPE.micro_batch_size}; random weights of XLM-R Large's "
+            f"{RECIPE.num_steps} steps of {BATCH} x {LENGTH} tokens in float32, in micro-batches of {RECIPE.micro_batch_size}; "
+            f"random weights of XLM-R Large's "
             f"configuration with {options.layers} layers. {machine()}",
             "",
             f"| states of layers | parameters held | GiB at most | at most {LIMIT:.0f} GiB "
