@@ -46,10 +46,10 @@ def evaluate_here(setting: Setting) -> Run:
     """raystilts: all languages together, sorted, in token budgets; the model is made within the time."""
     texts = texts_of(setting)
 
-    def run() -> dict[str, Any]:
+    def run(profile: bool) -> dict[str, Any]:
         found: dict[str, Any] = {}
         place = Place(setting.root, setting.checkpoint, setting.data, "cpu")
-        with measured(found):
+        with measured(found, profile):
             tags = evaluate._outputs(TESTED, TUNING, place, TESTED.labels, texts)
         return found | tags_score(texts, tags)
 
@@ -73,9 +73,9 @@ def evaluate_trainer(setting: Setting) -> Run:
             preprocess_logits_for_metrics=lambda logits, _labels: logits.argmax(-1),
         )
 
-    def run() -> dict[str, Any]:
+    def run(profile: bool) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        with measured(found):
+        with measured(found, profile):
             best = {language: trainer.predict(of).predictions for language, of in rows.items()}
         return found | tags_score(texts, unsorted(texts, best, orders))
 
@@ -96,9 +96,9 @@ def evaluate_padded(setting: Setting) -> Run:
             found.append(logits.numpy())
         return np.concatenate(found).argmax(-1)
 
-    def run() -> dict[str, Any]:
+    def run(profile: bool) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        with measured(found):
+        with measured(found, profile):
             best = {language: predicted(of) for language, of in rows.items()}
         return found | tags_score(texts, unsorted(texts, best, orders))
 

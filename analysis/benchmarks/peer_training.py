@@ -49,11 +49,11 @@ def train_here(name: str, setting: Setting) -> Run:
             batch = part.functions.collate(sample, tokenizer.pad_token_id, recipe, len(built.index))
             return float(network(0, batch)) / sum(part.functions.count(item, recipe) for item in sample)
 
-    def run() -> dict[str, Any]:
+    def run(profile: bool) -> dict[str, Any]:
         built = model.build(setting.root, None, items.vocabulary, [outputs_of(task, setting)], 1, keep_head=False)
         found: dict[str, Any] = {"before": sample_loss(built)}
         log = io.StringIO()
-        with measured(found):
+        with measured(found, profile):
             fit(built, task, [part], recipe, 1, tokenizer, Worker(), log)
         losses = [json.loads(line)["loss"] for line in log.getvalue().splitlines()[1:]]
         with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +81,7 @@ def train_trainer(name: str, setting: Setting, *, best: bool) -> Run:
     order = [int(i) for batch in features.batches(items.lengths, recipe, 1) for i in batch]
     steps = features.num_steps(len(items), recipe)
 
-    def run() -> dict[str, Any]:
+    def run(profile: bool) -> dict[str, Any]:
         peer = peer_of(task, setting)
         found: dict[str, Any] = {"before": sample_loss(peer, rows, tokenizer, None)}
         with tempfile.TemporaryDirectory() as folder:
@@ -95,7 +95,7 @@ def train_trainer(name: str, setting: Setting, *, best: bool) -> Run:
             )
             trainer.order = order
             trainer.remove_callback(transformers.PrinterCallback)
-            with measured(found):
+            with measured(found, profile):
                 result = trainer.train()
         return found | {"loss": result.training_loss, "after": sample_loss(peer, rows, tokenizer, None), "bytes": weights_of(peer)}
 
@@ -109,7 +109,7 @@ def train_padded(name: str, setting: Setting) -> Run:
     rows = [feature(item, task.kind) for item in items]
     steps = features.num_steps(len(items), recipe)
 
-    def run() -> dict[str, Any]:
+    def run(profile: bool) -> dict[str, Any]:
         peer = peer_of(task, setting)
         found: dict[str, Any] = {"before": sample_loss(peer, rows, tokenizer, recipe.max_length)}
         optimizer = torch.optim.AdamW(peer.parameters(), lr=recipe.learning_rate, weight_decay=0.0)
@@ -120,7 +120,7 @@ def train_padded(name: str, setting: Setting) -> Run:
         )  # type: ignore[arg-type, var-annotated]
         losses = []
         peer.train()
-        with measured(found):
+        with measured(found, profile):
             for number, batch in enumerate(loader):
                 loss = peer(**batch)["loss"] / XTREME_ACCUMULATION
                 loss.backward()

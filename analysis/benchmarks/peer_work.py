@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,11 @@ class Setting:
     checkpoint: Path
 
 
-Run = Callable[[], dict[str, Any]]
+Run = Callable[[bool], dict[str, Any]]
+"""(whether to say where the time went) -> what was measured."""
+
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::_scaled_dot_product_flash_attention_for_cpu")
+"""What multiplies matrices; the last in evaluation alone, its softmax included."""
 
 
 def items_of(task: Task, recipe: Recipe, split: Any, language: str, count: int, setting: Setting) -> tuple[list[Any], Items]:
@@ -69,12 +73,18 @@ def items_of(task: Task, recipe: Recipe, split: Any, language: str, count: int, 
 
 
 @contextmanager
-def measured(found: dict[str, Any]) -> Iterator[None]:
-    """Adds wall and processor seconds, and the most MiB of resident memory (the kernel's mark, set back before)."""
+def measured(found: dict[str, Any], profile: bool) -> Iterator[None]:
+    """Adds wall and processor seconds, and the most MiB of resident memory (the kernel's mark, set back before); or, with `profile`, the
+    shares of the operations' own time.
+    """
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     wall, processor = time.perf_counter(), time.process_time()
-    yield
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) if profile else nullcontext() as profiler:
+        yield
+    if profiler:
+        own = {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
+        found["shares"] = {name: microseconds / sum(own.values()) for name, microseconds in own.items()}
     found |= {"wall": time.perf_counter() - wall, "processor": time.process_time() - processor}
     status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     found["peak"] = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024

@@ -24,7 +24,7 @@ import transformers
 from machine import machine
 from peer_evaluation import evaluate_here, evaluate_padded, evaluate_trainer, tune
 from peer_training import train_here, train_padded, train_trainer
-from peer_work import LANGUAGES, PAIRS, QUESTIONS, TAGS, TESTED_LANGUAGES, Run, Setting
+from peer_work import LANGUAGES, PAIRS, PRODUCTS, QUESTIONS, TAGS, TESTED_LANGUAGES, Run, Setting
 
 from raystilts.model import Root
 
@@ -52,8 +52,8 @@ def serve(workload: str, way: str, setting: Setting, talk: Connection) -> None:
     warnings.filterwarnings("ignore")  # of a Trainer without a GPU
     run = way_of(workload, way, setting)
     talk.send({})
-    while talk.recv():
-        talk.send(run())
+    while order := talk.recv():
+        talk.send(run(order == "profile"))
 
 
 def measure(workload: str, setting: Setting, rounds: int) -> Rounds:
@@ -67,16 +67,18 @@ def measure(workload: str, setting: Setting, rounds: int) -> Rounds:
         processes.append(context.Process(target=serve, args=(workload, way, setting, theirs), daemon=True))
         processes[-1].start()
         talks[way].recv()
-    found: dict[str, list[Mapping[str, Any]]] = {way: [] for way in ways}
+    found: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
     for number in range(rounds + 1):
         for way in ways:
-            talks[way].send(True)
+            talks[way].send("run")
             done = talks[way].recv()
             shown = {name: round(value, 4) for name, value in done.items() if isinstance(value, float)}
             print(workload, number, way, shown, os.getloadavg()[0], file=sys.stderr, flush=True)
             found[way] += [done] if number else []
+    talks[WAYS[0]].send("profile")
+    found[WAYS[0]][-1] |= {"shares": talks[WAYS[0]].recv()["shares"]}
     for way, process in zip(ways, processes, strict=True):
-        talks[way].send(False)
+        talks[way].send("")
         process.join()
     return found
 
@@ -135,6 +137,16 @@ def goals_of(workload: str, found: Rounds) -> list[str]:
     return lines
 
 
+def profile_of(workload: str, found: Rounds) -> str:
+    """Where raystilts' time went, and the ratio that is left where all but matrix products cost nothing."""
+    shares = found[WAYS[0]][-1]["shares"]
+    products = sum(shares.get(name, 0.0) for name in PRODUCTS)
+    others = sorted(((share, name) for name, share in shares.items() if name not in PRODUCTS), reverse=True)[:6]
+    limit = statistics.median(ratios(found, WAYS[2], "processor")) / products
+    named = ", ".join(f"{name.removeprefix('aten::')} {share:.0%}" for share, name in others)
+    return f"| {workload} | {products:.0%} | {limit:.2f} x | {named} |"
+
+
 def text_of(options: argparse.Namespace, found: Mapping[str, Rounds], counts: Mapping[str, int], loads: Sequence[float]) -> str:
     """The page, without what is written by hand."""
     own = f"--layers {options.layers} --rounds {options.rounds} --threads {options.threads}"
@@ -156,6 +168,13 @@ def text_of(options: argparse.Namespace, found: Mapping[str, Rounds], counts: Ma
         "| workload | beside | goal | found | |",
         "|---|---|---:|---:|---|",
         *(line for workload, rounds in found.items() for line in goals_of(workload, rounds)),
+        "",
+        "Where raystilts' time goes (torch.profiler, the operations' own time), and how many times faster than the best Trainer it were if "
+        "only its matrix products took time:",
+        "",
+        "| workload | matrix products | limit | others |",
+        "|---|---:|---:|---|",
+        *(profile_of(workload, rounds) for workload, rounds in found.items()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -188,9 +207,9 @@ def main() -> None:
             found[workload] = measure(workload, setting, options.rounds)
             loads.append(os.getloadavg()[0])
             same_work(workload, found[workload])
-    text = text_of(options, found, counts, loads)
-    print(text)
-    options.out.write_text(text, encoding="utf-8")
+            # after each workload: who stops the script keeps what it has measured
+            options.out.write_text(text_of(options, found, counts, loads), encoding="utf-8")
+    print(options.out.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
