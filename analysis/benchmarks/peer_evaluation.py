@@ -19,7 +19,7 @@ from raystilts.train import Part, Worker, fit
 
 def tune(setting: Setting) -> None:
     """Train the model that all ways evaluate, for a few steps."""
-    _, items = items_of(TESTED, TUNING, "train", "en", 1280, setting)
+    _, items = items_of(TESTED, TUNING, "train", "en", 800, setting)
     part = Part(TESTED, TESTED.labels, len(items), items)
     built = model.build(setting.root, None, items.vocabulary, [len(TESTED.labels)], 1, keep_head=False)
     fit(built, TESTED, [part], TUNING, 1, model.load_tokenizer(setting.root), Worker(), None)

@@ -41,7 +41,7 @@ TRAINED: Mapping[str, tuple[Task, Recipe]] = {
 }
 TESTED = replace(WIKIANN, test=WIKIANN.dev)
 TESTED_LANGUAGES = ("af", "ar", "az", "bn", "de", "eu", "gu", "jv", "ka", "kk", "ml", "mr", "my", "pa", "qu", "sw", "ta", "te", "tl", "ur")
-TUNING = Recipe(learning_rate=2e-4, head_learning_rate=3e-3, num_steps=40)  # of the model that is evaluated
+TUNING = Recipe(learning_rate=2e-4, head_learning_rate=3e-3, num_steps=25)  # of the model that is evaluated
 XTREME_BATCH, XTREME_ACCUMULATION, EVALUATION_BATCH = 8, 4, 32  # as in the scripts of google-research/xtreme
 SAMPLE = 32  # items on which losses before and after training are compared
 

@@ -57,25 +57,25 @@ def serve(workload: str, way: str, setting: Setting, talk: Connection) -> None:
 
 
 ABOUT = """
-raystilts: a worker of its own training loop with the recipe's defaults (batches of 32 in micro-batches of 16, sorted by length within pools),
-and its evaluation of all languages together, the making of the model included. The clock starts when texts are tokens and the weights are
-in memory, and stops when the last step, or the last prediction, is done.
+raystilts: a worker of its own training loop with the recipe's defaults (batches of 32 in micro-batches of 16, sorted by length within
+pools), and its evaluation of all languages together, the making of the model included. The clock starts when texts are tokens and the
+weights are in memory, and stops when the last step, or the last prediction, is done.
 
-Trainer, defaults: `per_device_train_batch_size=32` (so that a step is the same number of examples), learning rate and warm-up of the recipe,
-nothing written or logged; all else is transformers' default: random order, each batch padded to its longest by DataCollatorWithPadding or
-DataCollatorForTokenClassification, fused AdamW over all parameters, no workers for data.
+Trainer, defaults: `per_device_train_batch_size=32` (so that a step is the same number of examples), learning rate and warm-up of the
+recipe, nothing written or logged; all else is transformers' default: random order, each batch padded to its longest by
+DataCollatorWithPadding or DataCollatorForTokenClassification, fused AdamW over all parameters, no workers for data.
 
-Trainer, best: the same with batches of equal lengths. `group_by_length` needs thousands of examples to group them; here the Trainer is given
-raystilts' own batches in their order, which is what it would come to. In evaluation one `predict` per language, sorted by length, 32 at a
-time, each batch padded to its longest, with `preprocess_logits_for_metrics`, so that logits are not collected.
+Trainer, best: the same with batches of equal lengths. `group_by_length` needs thousands of examples to group them; here the Trainer is
+given raystilts' own batches in their order, which is what it would come to. In evaluation one `predict` per language, sorted by length,
+32 at a time, each batch padded to its longest, with `preprocess_logits_for_metrics`, so that logits are not collected.
 
-Padded to the maximum: what the scripts of google-research/xtreme and jiant do: everything padded to 128 pieces (questions: 384), 8 examples
-at a time and 4 of these a step, torch's AdamW as they call it, and in evaluation one language after the other, 32 at a time.
+Padded to the maximum: what the scripts of google-research/xtreme and jiant do: everything padded to 128 pieces (questions: 384), 8
+examples at a time and 4 of these a step, torch's AdamW as they call it, and in evaluation one language after the other, 32 at a time.
 
-Proof of equal work: before training the losses of the same 32 examples agree within 1e-4 in all ways, or the script stops; the evaluated
-model is one checkpoint, and at most one tag in 10,000 may differ. Losses in training differ by dropout and order. A checkpoint of
-raystilts holds what differs from its root encoder; the others' hold all weights (their optimiser's states, which they also write, are
-not counted).
+Proof of equal work: before training the losses of the same 32 examples agree within 1e-4 in all ways, or the script stops; the
+evaluated model is one checkpoint, and at most one tag in 10,000 may differ. Losses in training differ by dropout and order. A
+checkpoint of raystilts holds what differs from its root encoder; the others' hold all weights (their optimiser's states, which they
+also write, are not counted).
 
 Whole sweeps beside plain Tune with one trial per cell: sweep.md. The bootstrap beside scipy: bootstrap.md. Search: retrieval.md.
 """
