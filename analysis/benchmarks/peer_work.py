@@ -69,7 +69,8 @@ def items_of(task: Task, recipe: Recipe, split: Any, language: str, count: int, 
     """The first `count` examples of a split and their items; of training data as many items."""
     examples = data.examples(task, split, language, setting.data)[:count]
     made = KINDS[task.kind].encode(examples, data.labels(task, setting.data), model.load_tokenizer(setting.root), recipe)
-    return examples, Items.of(item for item, _ in zip(made, range(count), strict=False)) if split == "train" else Items.of(made)
+    kept = made if split == "test" else (item for item, _ in zip(made, range(count), strict=False))
+    return examples, Items.of(kept)
 
 
 @contextmanager

@@ -151,10 +151,10 @@ def rows_of(workload: str, found: Rounds, count: int) -> list[str]:
 
 
 def goals_of(workload: str, found: Rounds) -> list[str]:
-    """Whether the goals of the workload are reached, by wall time."""
+    """Whether the goals of the workload are reached: by wall time and by processor time, of which the smaller ratio counts."""
     lines = []
     for way, goals in GOALS.items():
-        goal, ratio = goals[workload == LANGUAGES], statistics.median(ratios(found, way, "wall"))
+        goal, ratio = goals[workload == LANGUAGES], min(statistics.median(ratios(found, way, clock)) for clock in ("wall", "processor"))
         lines.append(f"| {workload} | {way} | {goal} x | {ratio:.2f} x | {'reached' if ratio >= goal else 'not reached'} |")
     if workload != LANGUAGES:
         ratio = found[WAYS[2]][0]["bytes"] / found[WAYS[0]][0]["bytes"]
@@ -188,7 +188,8 @@ def text_of(options: argparse.Namespace, found: Mapping[str, Rounds], counts: Ma
         "|---|---|---:|---:|---|---|---:|---:|---|",
         *(line for workload, rounds in found.items() for line in rows_of(workload, rounds, counts[workload])),
         "",
-        "Medians (least to most) over rounds; ratios within rounds.",
+        "Medians (least to most) over rounds; ratios within rounds. Goals are held against the smaller of both clocks' ratios: on a busy "
+        "machine wall time says little, and processor time counts threads that wait.",
         "",
         "| workload | beside | goal | found | |",
         "|---|---|---:|---:|---|",
