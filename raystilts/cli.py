@@ -204,6 +204,10 @@ def add_run_flags(added: argparse.ArgumentParser) -> None:
     added.add_argument("--address", metavar="ADDRESS", help=where)
     how_often = "a training that is killed goes on from its state at most that long ago (default: 10)"
     added.add_argument("--checkpoint-minutes", type=float, default=10.0, metavar="X", help=how_often)
+    what = "hold all rows of the embedding matrix in training, also of pieces that no text has: same results, more time and memory"
+    added.add_argument("--no-compaction", dest="compaction", action="store_false", help=what)
+    what = "compute layers again in the backward pass instead of keeping them: same results, less memory, a third more time"
+    added.add_argument("--recompute", action="store_true", help=what)
     how = added.add_mutually_exclusive_group()
     how.add_argument("--in-process", action="store_true", help="run the stages one after the other in this process, without Ray")
     where = "log losses and scores also there, through Ray's callbacks: in logs beside the report, or as MLFLOW_TRACKING_URI says"
@@ -333,6 +337,8 @@ def site_of(store: Store, options: argparse.Namespace) -> Site:
         options.cpus_per_worker,
         options.gpus_per_worker,
         checkpoint_minutes=options.checkpoint_minutes,
+        compaction=options.compaction,
+        recompute=options.recompute,
     )
 
 

@@ -27,7 +27,9 @@ from raystilts.retrieval import Texts
 from raystilts.stage import Recipe, Stage
 from raystilts.task import ENGLISH, Example, Task
 
-TOKEN_BUDGET = 8192
+TOKEN_BUDGETS = {"cpu": 2048, "cuda": 8192}
+"""Tokens of a batch, padding counted. On a processor that few, so that what a layer computes stays in the cache."""
+
 PREDICTIONS = "predictions"
 
 
@@ -183,8 +185,9 @@ def _outputs(
     found: list[list[Any]] = [[None] * len(of) for of in sizes]
     collections = [of.items for of in texts.values()]
     width = max(of.sequences for of in collections)
+    budget = TOKEN_BUDGETS[torch.device(place.device).type]
     with torch.inference_mode(), _autocast(place.device):
-        for batch in features.by_tokens(np.concatenate(sizes), TOKEN_BUDGET, width):
+        for batch in features.by_tokens(np.concatenate(sizes), budget, width):
             items = [collections[owner[i]][inside[i]] for i in batch]
             collated = kind.collate(items, network.pad, recipe, len(network.index))
             moved = {name: value.to(place.device) for name, value in collated.items()}

@@ -35,7 +35,7 @@ class Site:
     """Where and how a plan runs: nothing of it changes a result.
 
     run: names the driver (host and process). cpus and gpus are per worker. checkpoint_minutes, checkpoint_steps: how often the state of
-    a training is written, from which a killed one goes on.
+    a training is written, from which a killed one goes on. compaction, recompute: see raystilts.train.Worker.
     """
 
     store: Store
@@ -47,6 +47,8 @@ class Site:
     gpus: float = 0.0
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int | None = None
+    compaction: bool = True
+    recompute: bool = False
 
     @property
     def cache(self) -> Path:
@@ -66,6 +68,12 @@ class Site:
         """Where a stage computes within its process."""
         return "cuda" if self.gpus else "cpu"
 
+    def worker(self, rank: int = 0, world_size: int = 1, device: str | None = None) -> Worker:
+        """One of the workers of a training; alone where nothing else is said."""
+        from raystilts.train import Worker  # noqa: PLC0415  loads torch
+
+        return Worker(rank, world_size, device or self.device, self.compaction, self.recompute)
+
     @property
     def resources(self) -> dict[str, float]:
         """What Ray is asked for per worker."""
@@ -78,10 +86,9 @@ Perform = Callable[[Stage, Plan, Path], dict[str, Any]]
 
 def perform_here(site: Site, tell: Tell | None = None) -> Perform:
     """Train and evaluate in this process. tell: told of every line of the log."""
-    from raystilts.train import Worker  # noqa: PLC0415  loads torch
 
     def perform(stage: Stage, plan: Plan, folder: Path) -> dict[str, Any]:
-        return performed(stage, plan, site, folder, Worker(device=site.device), tell)
+        return performed(stage, plan, site, folder, site.worker(), tell)
 
     return perform
 

@@ -147,7 +147,7 @@ def trainer(template: Stage, plan: Plan, site: Site, folder: Path) -> Measure:
         import torch  # noqa: PLC0415
 
         from raystilts.evaluate import Place, dev_scores  # noqa: PLC0415
-        from raystilts.train import Worker, train  # noqa: PLC0415
+        from raystilts.train import train  # noqa: PLC0415
 
         torch.set_num_threads(site.cpus)
         folder, stage = site.store.root / place, training.stage
@@ -162,7 +162,7 @@ def trainer(template: Stage, plan: Plan, site: Site, folder: Path) -> Measure:
                 if begin:
                     site.store.obtain(folder / f"{training.parent}.safetensors")
                     take(folder / f"{training.parent}.safetensors", saving.folder / STATE)
-            facts = train(stage, root, checkpoint, site.data, model, Worker(device=site.device), site.cache, saving, tell, until)
+            facts = train(stage, root, checkpoint, site.data, model, site.worker(), site.cache, saving, tell, until)
             if facts.get("resumed_at", [0])[-1] != begin:
                 raise UserError(f"{folder}: {training.title} cannot go on from the state there; delete the folder and search anew.")
             score = dev_scores(stage, Place(root, model, site.data, site.device, site.cache), facts)["dev_score"]

@@ -18,7 +18,7 @@ from raystilts.faults import sentence, system_error
 from raystilts.stage import Stage
 from raystilts.study import Plan
 from raystilts.tracking import Teller
-from raystilts.train import LOG, Worker
+from raystilts.train import LOG
 
 FACTS = "facts.json"  # what a training says of itself, on its way from a worker to its trial
 
@@ -78,8 +78,8 @@ def _train_worker(config: dict[str, Any]) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     context = ray.train.get_context()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    worker = Worker(context.get_world_rank(), context.get_world_size(), str(ray.train.torch.get_device()))
     stage, site = config["stage"], config["site"]
+    worker = site.worker(context.get_world_rank(), context.get_world_size(), str(ray.train.torch.get_device()))
     folder = site.store.partial(site.run, stage.key)
     if worker.rank == 0:  # who writes
         folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def _task(
         folder = site.store.partial(site.run, f"{stage.key}.{number}")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    facts = performed(stage, plan, site, folder, Worker(device=site.device), languages=languages)
+    facts = performed(stage, plan, site, folder, site.worker(), languages=languages)
     if elsewhere:
         site.store.hand_over(f"{stage.key}.{number}", site.run, folder)
     return facts, elsewhere

@@ -15,7 +15,10 @@ from sklearn.metrics import accuracy_score
 from raystilts import data, evaluate, features, model
 from raystilts.errors import UserError
 from raystilts.evaluate import Place
-from raystilts.model import Root
+from raystilts.features import Items
+from raystilts.kinds import KINDS
+from raystilts.model import Root, build
+from raystilts.retrieval import Texts
 from raystilts.stage import Architecture, Recipe, Stage
 from raystilts.task import Example, Source, Task
 from raystilts.tasks import cldr
@@ -109,11 +112,31 @@ def test_predictions_do_not_depend_on_the_token_budget(root: Root, tmp_path: Pat
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
     _, first = evaluated(cldr.KIND, root, tmp_path / "a")
-    monkeypatch.setattr(evaluate, "TOKEN_BUDGET", 1)
+    monkeypatch.setitem(evaluate.TOKEN_BUDGETS, "cpu", 1)
     _, second = evaluated(cldr.KIND, root, tmp_path / "b")
     for language in LANGUAGES:
         tables = [pq.read_table(folder / f"{language}.parquet")["prediction"].to_pylist() for folder in (first, second)]
         assert tables[0] == tables[1]
+
+
+def test_logits_do_not_depend_on_the_token_budget(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether one example at a time goes through the model or all together, logits are the same within 1e-5, in every language."""
+    kind = KINDS["classification"]
+    monkeypatch.setitem(
+        evaluate.KINDS, "classification", replace(kind, outputs=lambda network, head, batch, _items: head(network.pooled(batch["pieces"])))
+    )
+    monkeypatch.setattr(model, "build", lambda *rest, **named: build(*rest[:4], 1, keep_head=False))
+    texts = {}
+    for language in LANGUAGES:
+        examples = cldr.kinds(language, "test")[:20]
+        texts[language] = Texts(language, examples, Items.of(kind.encode(examples, cldr.KINDS, model.load_tokenizer(root), RECIPE)))
+    found = []
+    for budget in (1, 64, 8192):
+        monkeypatch.setitem(evaluate.TOKEN_BUDGETS, "cpu", budget)
+        found.append(evaluate._outputs(cldr.KIND, RECIPE, Place(root, None, None, "cpu"), cldr.KINDS, texts))
+    for other in found[1:]:
+        for language in LANGUAGES:
+            torch.testing.assert_close(torch.stack(found[0][language]), torch.stack(other[language]), atol=1e-5, rtol=0)
 
 
 def test_retrieval_is_the_nearest_neighbour(root: Root, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from places import smoke
 
+from raystilts.cli import parser, site_of
 from raystilts.execute import PACKAGES
 from raystilts.record import sha256
 from raystilts.store import Store
@@ -47,3 +48,13 @@ def test_every_training_logs_its_steps(smoke_store: Path) -> None:
             first, *steps = (json.loads(line) for line in (Store(smoke_store).path(key) / "log.jsonl").read_text().splitlines())
             assert [worker["rank"] for worker in first["workers"]] == [0]
             assert [line["step"] for line in steps] == list(range(1, stage.recipe.num_steps + 1))
+
+
+def test_how_a_training_runs_reaches_its_workers(tmp_path: Path) -> None:
+    """The flags that change time and memory alone are in the site of the command, and from there in every worker, whatever its rank."""
+    for flags, expected in (((), (True, False)), (("--no-compaction", "--recompute"), (False, True))):
+        options = parser().parse_args(["run", "experiment.py", *flags])
+        site = site_of(Store(tmp_path), options)
+        for worker in (site.worker(), site.worker(1, 2, "cuda:1")):
+            assert (worker.compaction, worker.recompute) == expected
+        assert (worker.rank, worker.world_size, worker.device) == (1, 2, "cuda:1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from raystilts.model import Root
 from raystilts.record import sha256
 from raystilts.stage import Architecture, Encoder, Recipe, Stage
 from raystilts.tasks import cldr
-from raystilts.train import Worker, train
+from raystilts.train import Worker, recomputed, train
 
 SMALL = Architecture(2, 32, 2, 64, 1200, dropout=0.1)
 RECIPE = Recipe(learning_rate=1e-3, num_steps=6, batch_size=16, micro_batch_size=8, max_length=32, weight_decay=0.01, pooling="mean")
@@ -76,18 +77,28 @@ def test_a_compact_model_computes_the_same(root: Root) -> None:
     assert torch.equal(*states)
 
 
-def test_training_compact_or_full_gives_the_same_losses_and_weights(root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Losses, all weights and the rows that changed are equal with compaction on and off (weight decay included)."""
-    for name in ("compact", "full"):
+def test_training_compact_full_or_recomputed_gives_the_same_losses_and_weights(root: Root, tmp_path: Path) -> None:
+    """Losses, all weights and the rows that changed are equal with compaction on and off (weight decay included), and where layers are
+    computed again (dropout included).
+    """
+    rows = {}
+    for name, worker in (("compact", Worker()), ("full", Worker(compaction=False)), ("recomputed", Worker(recompute=True))):
         (tmp_path / name).mkdir()
-    train(STAGE, root, None, None, tmp_path / "compact", Worker())
-    build = model.build
-    monkeypatch.setattr(model, "build", lambda root, checkpoint, pieces, *rest, **named: build(root, checkpoint, None, *rest, **named))
-    train(STAGE, root, None, None, tmp_path / "full", Worker())
-    assert losses(tmp_path / "compact") == losses(tmp_path / "full")
-    compact, full = (load_file(tmp_path / name / model.WEIGHTS) for name in ("compact", "full"))
-    assert compact.keys() == full.keys()
-    assert all(torch.equal(compact[name], full[name]) for name in full)
+        rows[name] = train(STAGE, root, None, None, tmp_path / name, worker)["embedding_rows"]
+    assert rows["compact"] == rows["recomputed"] < rows["full"]
+    compact = load_file(tmp_path / "compact" / model.WEIGHTS)
+    for name in ("full", "recomputed"):
+        assert losses(tmp_path / "compact") == losses(tmp_path / name)
+        other = load_file(tmp_path / name / model.WEIGHTS)
+        assert compact.keys() == other.keys()
+        assert all(torch.equal(compact[tensor], other[tensor]) for tensor in compact)
+
+
+def test_recomputing_needs_an_encoder_that_can() -> None:
+    """An encoder without gradient checkpointing is refused in a sentence that names the flag."""
+    encoder = SimpleNamespace(supports_gradient_checkpointing=False, config=SimpleNamespace(model_type="own"))
+    with pytest.raises(UserError, match=r"'own' cannot be recomputed: run again without --recompute"):
+        recomputed(encoder)
 
 
 def test_a_checkpoint_carries_the_rows_of_its_whole_lineage(root: Root, tmp_path: Path) -> None:
