@@ -6,7 +6,6 @@ import contextlib
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -26,11 +25,14 @@ class Progress:
         self.seconds: dict[tuple[str, str], tuple[int, float]] = {}  # by role and encoder: how many jobs, and the sum
         self.started = time.monotonic()
         self.num_left: Counter[tuple[str, str]] = Counter((schedule.plan.roles[key], schedule.plan.encoders[key]) for key in schedule.jobs)
-        self.num_settled, self.lock = 0, threading.Lock()
+        self.num_settled = 0
 
     def ended(self, key: str, outcome: str) -> None:
         """Print the line of a job."""
         schedule, plan, store = self.schedule, self.schedule.plan, self.schedule.store
+        for settled in schedule.settled[self.num_settled :]:
+            self.num_left[plan.roles[settled], plan.encoders[settled]] -= 1
+            self.num_settled += 1
         if outcome == "again":
             why = schedule.failures[key].reason.strip().splitlines()[-1]
             print(f"  stopped, to be tried again: {plan.label(key)}: {why}", flush=True)
@@ -45,17 +47,9 @@ class Progress:
         left = self.time_left()
         print(f"{text}  ({duration(left)} left)" if left else text, flush=True)
 
-    def _left(self) -> dict[tuple[str, str], int]:
-        """Jobs that may still be done, by role and encoder. Asked by the sweep and, in a terminal, by the thread that draws."""
-        with self.lock:
-            for key in self.schedule.settled[self.num_settled :]:
-                self.num_left[self.schedule.plan.roles[key], self.schedule.plan.encoders[key]] -= 1
-                self.num_settled += 1
-            return dict(self.num_left)
-
     def time_left(self) -> float:
         """Seconds until the end: from the mean duration so far of jobs of the same role and encoder, or of all where there is none."""
-        known, left = dict(self.seconds), self._left()
+        known, left = dict(self.seconds), dict(self.num_left)  # a terminal's view looks from a thread of its own
         every = sum(number for number, _ in known.values()), sum(took for _, took in known.values())
         total = 0.0
         for of, waiting in left.items():

@@ -91,7 +91,7 @@ def test_shipped_experiments_go_by_their_names(world: Path, capsys: pytest.Captu
     by_name = capsys.readouterr().out
     assert cli.main(["plan", f"{QUICKSTART}:smoke", "--json"]) == 0
     assert capsys.readouterr().out == by_name
-    assert "one that comes with raystilts: laptop, quickstart" in fails(capsys, "plan", "quickstar")
+    assert "one that comes with raystilts: base_to_large, controls, laptop, " in fails(capsys, "plan", "quickstar")
     (world / "quickstart").write_text("")
     assert "whose name ends in .py" in fails(capsys, "plan", "quickstart")
 

@@ -264,7 +264,7 @@ def test_extreme_test_sets(root: Root, tmp_path: Path) -> None:
         parameter.data.zero_()
     (tmp_path / "model").mkdir()
     model.save(built, tmp_path / "model", root, None)
-    read = tuple((f"test/{language}", language) for language in LANGUAGES)
+    read = tuple((f"test/{language}", f"extreme {language}") for language in LANGUAGES)
     stage = Stage("evaluate", task, read, parent=Stage("train", task, (("train/en", "x"),), seed=1, recipe=RECIPE, encoder="e"))
     (tmp_path / "out").mkdir()
     facts = evaluate.evaluate(stage, Place(root, tmp_path / "model", tmp_path, "cpu"), {"labels": [task.labels]}, tmp_path / "out")

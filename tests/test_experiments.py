@@ -51,8 +51,7 @@ def full_plan(name: str, folder: Path) -> Plan:
     """The plan of an experiment's full study, from the Hub's pinned commits where they suffice."""
     study: Study = experiment(name).study()
     where = touched(study, folder) if name == "phang2020" else None
-    arms = {(e.name, i if isinstance(i, str) else i.name, t if isinstance(t, str) else t.name): len(study.seeds)
-            for e in study.encoders for i in (NONE, *study.intermediates) for t in study.targets}  # fmt: skip
+    arms = dict.fromkeys(make_plan(study, where).num_seeds, len(study.seeds))
     return make_plan(study, where, None, arms)
 
 

@@ -192,8 +192,8 @@ def test_requests_that_fail_are_made_again(address: str, monkeypatch: pytest.Mon
 def test_a_claim_that_is_not_renewed_ends(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process of another machine that is silent for the time of the lease has lost its claim; one that renews it has not."""
     place = Remote(address)
+    place.write(f"locks/l/{owner()}-3", b"")  # the older one is void first
     place.write("locks/k/elsewhere-1-2", b"")
-    place.write(f"locks/l/{owner()}-3", b"")
     assert place.claimed("locks", ["k", "l", "m"]) == {"k", "l"}
     monkeypatch.setattr(remote, "LEASE", 3.0)
     monkeypatch.setattr(remote, "BEAT", 0.2)
