@@ -20,11 +20,11 @@ fast: $(READY)
 
 # full sizes, for a quiet machine; `make test` runs a smaller version of each
 soak: $(READY)
-	$(BIN)/python -m pytest -m soak --promises analysis/promises.md
+	$(BIN)/python -m pytest -m soak --promises=analysis/promises.md
 
 # the tests that hold what the README promises, and the table of how they ended
 promises: $(READY)
-	$(BIN)/python -m pytest $(PARALLEL) -m "promise and not soak" --promises analysis/promises.md
+	$(BIN)/python -m pytest $(PARALLEL) -m "promise and not soak" --promises=analysis/promises.md
 
 check: $(READY)
 	$(BIN)/ruff check .

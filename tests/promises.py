@@ -1,6 +1,6 @@
 """The table of promises: each promise, the test that holds it, how many inputs were tried, what it found, and how it ended the last time.
 
-A test is marked with `@pytest.mark.promise("what users can rely on", found="what it found and was mended")`. `pytest --promises FILE`
+A test is marked with `@pytest.mark.promise("what users can rely on", found="what it found and was mended")`. `pytest --promises=FILE`
 writes the table; rows of tests that did not run keep what FILE says of them. Inputs are examples of Hypothesis, cases of a parametrised
 test, and what a test counts itself with `tried`.
 """
