@@ -234,7 +234,7 @@ def same(one: Store, other: Path, but: str = "") -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["s3", "gs"])
+@pytest.mark.parametrize("kind", ["s3", pytest.param("gs", marks=pytest.mark.soak)])
 def test_a_study_runs_to_its_report(kind: str, request: pytest.FixtureRequest, smoke_store: Path, tmp_path: Path) -> None:
     """In an object store a killed sweep goes on on another machine, trains nothing twice, and ends with the stages of a folder's; a third
     machine writes the report.

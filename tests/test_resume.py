@@ -329,7 +329,7 @@ def _rank(
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("world_size", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("world_size", [2, pytest.param(3, marks=pytest.mark.soak)])
 @pytest.mark.promise("A killed fine-tuning on several workers goes on to the same losses and bytes")
 def test_several_workers_go_on_as_if_nothing_had_happened(root: Root, folder: Path, tmp_path: Path, world_size: int) -> None:
     """Of gloo workers one is killed (SIGKILL) and the others fail; new ones go on to the same losses and bytes. With three the order of a

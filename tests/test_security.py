@@ -49,7 +49,7 @@ def test_only_a_study_file_is_executed() -> None:
     places = [
         path.name for path in CODE if path.is_relative_to(ROOT / "raystilts") and re.search(r"exec_module|runpy", path.read_text("utf-8"))
     ]
-    assert places == ["cli.py"]
+    assert places == ["experiment.py"]
     for document in ("README.md", "SECURITY.md"):
         text = " ".join((ROOT / document).read_text(encoding="utf-8").split())
         assert "is Python and is executed" in text

@@ -235,8 +235,7 @@ def concurrently(root: Path, seconds: float, writers: int, readers: int) -> int:
     def read(end: float) -> None:
         while time.time() < end:
             for key in store.done():
-                record = json.loads((store.path(key) / "stage.json").read_text())
-                damage = module._damage(store.path(key), record)
+                record, damage = store.record(key), store.damage(key)
                 text = (store.path(key) / "predictions" / "sw.txt").read_text()
                 if damage or text != record["text"]:
                     errors.append((key, damage))

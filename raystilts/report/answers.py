@@ -114,7 +114,7 @@ def answers(seen: View, verdicts: Sequence[CellVerdict]) -> list[Answer]:
         _grows(seen, (*cell, row["encoder"]), row)
         for cell, rows in apart.items()
         for row in rows
-        if (row["group"], row["estimand"]) == (HEADLINE_GROUP, HEADLINE_ESTIMAND) and row["method"].endswith(MINUS_PLAIN)
+        if (row["group"], row["estimand"]) == (HEADLINE_GROUP, HEADLINE_ESTIMAND) and str(row.get("method")).endswith(MINUS_PLAIN)
     ]
 
 
