@@ -15,6 +15,16 @@ Pairs are the training names of places, languages, scripts and currencies in CLD
 
 ENCODERS holds xlm-roberta-base, a Hugging Face folder (for smoke: e5-small-3, see laptop.py); DATA the original files of Tatoeba and
 SIB-200.
+
+`raystilts plan --throughput 250` (sequences a second on one GPU: a stated speed, to be replaced by a measured one):
+
+                    stages       steps    trained on     evaluated   GPU-hours
+    pretraining          0           0             0             0         0.0
+    intermediate        40     232,400     3,718,400        81,120         4.2
+    target              45       4,950       158,400         4,455         0.2
+    evaluation         127           0             0     1,590,268         0.6
+    all                212     237,350     3,876,800     1,675,843         4.9
+
 `analysis/lexical_cosines.py` shows the cosines of the trained models.
 """
 

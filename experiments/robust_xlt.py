@@ -15,6 +15,15 @@ vectors that Jia et al. 2019 distribute). Learning rate, length, batch and epoch
 searches it, with English dev data; copies of a method with other radii do so here. Standard and generalised tests read the same models.
 The low-resource evidence is Swahili's alone: 29 of XNLI's 225 pairs.
 
+`raystilts plan --throughput 250 xlmr-base=250` (sequences a second on one GPU: stated speeds, to be replaced by measured ones):
+
+                    stages       steps    trained on     evaluated   GPU-hours
+    pretraining          0           0             0             0         0.0
+    intermediate         0           0             0             0         0.0
+    target              80     676,160    21,637,120       179,600        42.1
+    evaluation         160           0             0    52,576,000        19.5
+    all                240     676,160    21,637,120    52,755,600        61.6
+
 The smoke study trains XNLI on a part of TaxiNLI's pairs of MNLI and PAWS-X on a part of its English dev set, as its training set is not
 among the development data, and tests both on dev sets: PAWS-X on translations of pairs that it was partly trained on. It answers
 nothing.

@@ -2,8 +2,9 @@
 
 A sequence is what goes through the encoder at once: an example, each continuation of a choice, each text of a pair that is read apart. Long
 contexts count once, though they are read in several windows. Training takes a sequence forward and backward, evaluating only forward:
-a third of the work. How many examples there are is read below --data where the files are, else it is the number that stands in SIZES, as
-published with the data sets; what neither says is named, and counts as nothing.
+a third of the work. Each step of an adversarial ascent takes it forward and backward once more. How many examples there are is read below
+--data where the files are, else it is the number that stands in SIZES, as published with the data sets; what neither says is named, and
+counts as nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, cast
 
 from raystilts import data, features, mixing
 from raystilts.errors import UserError
-from raystilts.stage import Stage
+from raystilts.stage import Recipe, Stage
 from raystilts.study import ROLES, Plan
 from raystilts.task import Source, Task
 from raystilts.tasks.sizes import size_of
@@ -104,7 +105,7 @@ def cost_of(plan: Plan, throughput: Mapping[str, float], data_dir: Path | None =
             of_stage = stage_work(plan.stages[key], sizes)
             steps, trained, evaluated = steps + of_stage[0], trained + of_stage[1], evaluated + of_stage[2]
             speed = throughput.get(plan.encoders[key])
-            work = of_stage[1] + FORWARD * of_stage[2]
+            work = of_stage[1] * num_passes(plan.stages[key].recipe) + FORWARD * of_stage[2]
             seconds = None if seconds is None or (work and speed is None) else seconds + (work / speed if speed else 0.0)
         rows.append(Row(role, len(keys), steps, trained, evaluated, None if seconds is None else seconds / 3600))
     hours = [row.hours for row in rows]
@@ -128,6 +129,11 @@ def stage_work(stage: Stage, sizes: _Sizes) -> tuple[int, int, int]:
     shares = mixing.shares(stage.task, [max(1, size) for _, size in trained])
     per_step = recipe.batch_size * sum(share * num_sequences(task, "train") for share, (task, _) in zip(shares, trained, strict=True))
     return steps, round(steps * per_step), evaluated
+
+
+def num_passes(recipe: Recipe | None) -> int:
+    """How often a training takes each sequence forward and backward."""
+    return 1 + recipe.perturbation_steps if recipe and recipe.perturbation == "adversarial" else 1
 
 
 def num_sequences(task: Task, split: str) -> int:
