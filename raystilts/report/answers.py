@@ -144,7 +144,8 @@ def _claimed(seen: View, row: Row, of: str) -> tuple[str, str]:
     words = {YES: "Yes: a real gain", NO: "No: a real loss"}
     if answer in words:
         return answer, f"{words[answer]}{of} on average over these languages."
-    return answer, undecided(row, seen.story.margin).capitalize()
+    why = undecided(row, seen.story.margin)
+    return answer, why[0].upper() + why[1:]
 
 
 def _grows(seen: View, arm: Arm, row: Row) -> Answer:
