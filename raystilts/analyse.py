@@ -25,6 +25,9 @@ RUN_COLUMNS = ("reported_score", "dev_score", "num_parameters", "seed", "score")
 NAMES = ("run_id", "language", "example_id", "cluster_id")
 STATISTICS = ("s0", "s1", "s2")
 
+DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What pyarrow raises where a file is not what it says; the last where a name in it is not UTF-8."""
+
 
 def analyse_tables(tables: Path, plan_file: Path, out: Path, command: str = "", further: Sequence[str] = ()) -> list[str]:
     """Write all tables (.parquet and .csv) and report.html, report.md of a plan into `out`; returns lines for a terminal.
@@ -120,9 +123,9 @@ def _schema(path: Path) -> pa.Schema:
         raise UserError(f"{path}: there is no such file; TABLES holds runs.parquet and examples.parquet.")
     try:
         schema = pq.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
+        twice = next((name for name, count in Counter(schema.names).items() if count > 1), None)
+    except DAMAGED as error:
         raise _unreadable(path, error) from error
-    twice = next((name for name, count in Counter(schema.names).items() if count > 1), None)
     if twice is not None:
         raise UserError(f"{path}: has two columns of the name {twice!r}; remove or rename one.")
     return schema
@@ -134,7 +137,7 @@ def _parquet(path: Path) -> pa.Table:
         table = pq.read_table(path)
         table.validate(full=True)
         return table
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGED as error:
         raise _unreadable(path, error) from error
 
 
@@ -149,7 +152,7 @@ def _languages(path: Path) -> list[str]:
     try:
         for batch in pq.ParquetFile(path).iter_batches(columns=["language"]):
             found |= {str(value) for value in batch.column(0).unique().to_pylist() if value is not None}
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except DAMAGED as error:
         raise _unreadable(path, error) from error
     return sorted(found)
 
