@@ -9,6 +9,9 @@ from pathlib import Path
 from raystilts.errors import UserError
 from raystilts.study import Study
 
+MODULE = "raystilts_experiment_"
+"""What the modules of experiment files are called, before the file's own name."""
+
 
 def find(experiment: str) -> Path:
     """The file of `FILE.py[:FUNCTION]`, or of a shipped experiment's name, such as `quickstart:smoke`.
@@ -38,7 +41,7 @@ def _shipped() -> Path:
 def load_study(experiment: str) -> Study:
     """The Study that `FILE.py[:FUNCTION]` or `NAME[:FUNCTION]` returns. The file is executed: run only experiments that you trust."""
     path, function = find(experiment), experiment.partition(":")[2] or "study"
-    spec = importlib.util.spec_from_file_location(f"raystilts_experiment_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"{MODULE}{path.stem}", path)
     if spec is None or spec.loader is None:
         raise UserError(f"{path}: an experiment is a Python file whose name ends in .py.")
     module = importlib.util.module_from_spec(spec)

@@ -22,6 +22,7 @@ import psutil
 
 from raystilts.errors import UserError
 from raystilts.execute import Perform, Site, execute, perform_here
+from raystilts.experiment import MODULE
 from raystilts.faults import DIED, MAX_TRIES, Failure, divergence, failure, sentence
 from raystilts.masking import masked
 from raystilts.progress import Progress, live
@@ -167,6 +168,7 @@ def connected(cluster: Cluster, site: Site, scratch: str) -> Iterator[int]:
             os.environ.setdefault(name, value)
     import ray  # noqa: PLC0415
 
+    send_functions()
     level = logging.INFO if cluster.verbose else logging.CRITICAL  # of a lost process or node, Ray prints a hundred lines, and we one
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(level)
@@ -191,6 +193,15 @@ def connected(cluster: Cluster, site: Site, scratch: str) -> Iterator[int]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(started, timeout=10)
+
+
+def send_functions() -> None:
+    """Let functions of experiment files (a method's `change`) travel to workers whole: no worker could import them by name."""
+    from ray import cloudpickle  # noqa: PLC0415
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith(MODULE):
+            cloudpickle.register_pickle_by_value(module)
 
 
 def _give_up(said: str, scratch: str) -> None:

@@ -90,7 +90,7 @@ ALLOWED = {
     "simulate": {"data", "errors", "progress", "schedule", "stage", "store", "study", "task"},
     "progress": {"schedule"},
     "tracking": {"errors", "masking", "study"},
-    "sweep": {"errors", "execute", "faults", "masking", "progress", "schedule", "study", "tracking", "watch", "workers"},
+    "sweep": {"errors", "execute", "experiment", "faults", "masking", "progress", "schedule", "study", "tracking", "watch", "workers"},
     "workers": {"execute", "faults", "stage", "study", "tracking", "train"},
     "watch": set(),
     "stats": set(),
