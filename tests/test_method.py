@@ -116,7 +116,7 @@ def test_a_study_with_methods_runs_to_its_report(tmp_path: Path) -> None:
     (grows,) = [row for row in questions if row["about"] == "under methods" and row["target"] == "kind"]
     assert grows["question"] == "Does currency help kind on pico more under hot than under plain training?"
     assert "does a method help, against plain training?" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
-    assert any("hot alone" in line for line in lines)
+    assert any("hot with currency (against plain)" in line for line in lines)
     runs = pq.read_table(tmp_path / "out" / "tables" / "scores.parquet").to_pylist()
     wanted = {"intermediate": "hot with currency", "target": "name", "language": "sw", "policy": "all"}
     theta = next(row["theta"] for row in gains if wanted.items() <= row.items())

@@ -13,11 +13,12 @@ from raystilts.report.view import HEADLINE_GROUP, Row, points, policies, refused
 WIDTH = 100
 WIDTHS = (14, 14, 10, 4, 4, 3, 22, 22)
 """At most; with the blanks between them they fill the terminal's 100 columns."""
+WIDE = 40  # of the intermediate task, where its method stands behind it
 COUNTS = range(3, 6)
 
 
 def verdict_lines(analysis: Analysis, story: Story) -> list[str]:
-    """The verdict table for a terminal: aligned plain text of at most 100 columns."""
+    """The verdict table for a terminal: aligned plain text of at most 100 columns, or 126 in a study with methods."""
     analysis, story = cleaned(analysis, story)
     names = policies(analysis)
     verdicts = cell_verdicts(view(analysis, story, names[0])) if names else []
@@ -30,7 +31,8 @@ def verdict_lines(analysis: Analysis, story: Story) -> list[str]:
     lowest = story.levels[0] if story.levels else ""
     head = ["target", "intermediate", "encoder", "gain", "loss", "of", "pooled gain [95 %]", lowest]
     rows = [head, *(row for verdict in verdicts for row in _rows(verdict, lowest))]
-    widths = [min(limit, max(len(row[place]) for row in rows)) for place, limit in enumerate(WIDTHS)]
+    limits = (WIDTHS[0], WIDE, *WIDTHS[2:]) if any(row[1].endswith(")") for row in rows) else WIDTHS
+    widths = [min(limit, max(len(row[place]) for row in rows)) for place, limit in enumerate(limits)]
     lines = [_line(row, widths) for row in rows]
     lines.insert(1, "-" * max(map(len, lines)))
     legend = f"gain, loss: languages where it is real (Holm, {story.alpha:g}); * real over the pooled languages; in points"
@@ -58,8 +60,12 @@ def _short(row: Row | None) -> str:
     return f"{points(row['theta'], 1)}{star} [{points(row['lo'], 1)}, {points(row['hi'], 1)}]"
 
 
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
 def _line(row: list[str], widths: list[int]) -> str:
-    cells = [text if len(text) <= width else f"{text[: width - 1]}…" for text, width in zip(row, widths, strict=True)]
+    cells = [_cut(text, width) for text, width in zip(row, widths, strict=True)]
     return " ".join(
         text.rjust(width) if place in COUNTS else text.ljust(width) for place, (text, width) in enumerate(zip(cells, widths, strict=True))
     ).rstrip()
