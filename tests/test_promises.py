@@ -19,8 +19,7 @@ def test_no_promise_was_broken_when_the_table_was_written() -> None:
     """No test is red, and none is left out without a reason; one that is only run elsewhere (slow, soak) says that it was not run."""
     states = {test: state for test, (_, state) in rows(TABLE).items()}
     assert {test for _, test, _ in promises()} == set(states)
-    assert {state for state in states.values() if not state.startswith("skipped: ")} <= {"green", "not run"}
-    assert sum(state == "green" for state in states.values()) > len(states) / 2
+    assert {state for state in states.values() if not state.startswith("skipped: ")} == {"green"}
 
 
 def test_every_promise_is_made_once() -> None:

@@ -35,12 +35,15 @@ def task(name: str) -> Task:
 
 @pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_executes_what_it_reads(path: Path) -> None:
-    """No unpickling, no remote code, no eval, no shell: their names do not occur as code; `.eval()` of a network is another thing."""
+    """No unpickling, no remote code, no eval, no shell: their names do not occur as code. `.eval()` of a network is another thing, and
+    so is telling Ray to send an experiment's functions whole, which reads nothing.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):  # of docstrings and other texts only the quotes count
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             node.value = ""
-    found = re.search(EXECUTES, re.sub(r"\.eval\(", "", ast.unparse(tree)))
+    harmless = r"\.eval\(|from ray import cloudpickle|cloudpickle\.register_pickle_by_value\("
+    found = re.search(EXECUTES, re.sub(harmless, "", ast.unparse(tree)))
     assert found is None, found
 
 
