@@ -155,7 +155,7 @@ def test_keys_depend_on_nothing_else(world: Path, study: Study, random, text: st
         return tuple(random.sample(values, len(values)))
 
     other = replace(
-        study, name=f"other {text}", question=text, margin=number, alpha=number / 100, level_note=text,
+        study, name=f"other {number}", question=text, margin=number, alpha=number / 100, level_note=text,
         recipes=dict(shuffled(tuple(study.recipes.items()))), seeds=shuffled(study.seeds), encoders=shuffled(study.encoders),
         intermediates=shuffled(study.intermediates), targets=shuffled(study.targets),
     )  # fmt: skip

@@ -18,11 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import ROOT, SMOKE, smoke
-from ray import cloudpickle
 
 from raystilts import sweep
 from raystilts.cli import main
-from raystilts.experiment import load_study
 from raystilts.faults import DIED, MAX_TRIES, Failure
 from raystilts.schedule import Schedule, jobs
 from raystilts.store import Store
@@ -402,7 +400,9 @@ def test_ray_address_counts_where_no_address_is_given(
 
 
 def test_functions_of_an_experiment_travel_to_workers(tmp_path: Path) -> None:
-    """A study whose method changes data by a function of its own file is whole in a process that has never seen the file."""
+    """A study whose method changes data by a function of its own file is whole in a process that has never seen the file. Both are
+    processes of their own: Ray must not be imported here before it is told how to authenticate.
+    """
     path = tmp_path / "own.py"
     path.write_text(
         "from dataclasses import replace\n"
@@ -414,10 +414,11 @@ def test_functions_of_an_experiment_travel_to_workers(tmp_path: Path) -> None:
         f"    return replace(load_study({SMOKE!r}), methods=(Method('half', change=half),))\n",
         encoding="utf-8",
     )
-    made = load_study(str(path))
-    sweep.send_functions()
+    sends = "from raystilts import sweep; from raystilts.experiment import load_study; from ray import cloudpickle"
+    sends += f"; made = load_study({str(path)!r}); sweep.send_functions(); sys.stdout.buffer.write(cloudpickle.dumps(made))"
+    reads = "import pickle; method, = pickle.load(sys.stdin.buffer).methods; from raystilts.tasks import cldr"
+    reads += "; print(method.change(cldr.KIND).name)"
+    sent = subprocess.run([sys.executable, "-c", f"import sys; {sends}"], capture_output=True, check=True).stdout
     path.unlink()
-    told = "import pickle, sys; method, = pickle.load(sys.stdin.buffer).methods; from raystilts.tasks import cldr"
-    command = [sys.executable, "-c", f"{told}; print(method.change(cldr.KIND).name)"]
-    done = subprocess.run(command, input=cloudpickle.dumps(made), capture_output=True, check=False)
-    assert done.stdout.decode() == "half of it\n", done.stderr.decode()
+    read = subprocess.run([sys.executable, "-c", f"import sys; {reads}"], input=sent, capture_output=True, check=False)
+    assert read.stdout.decode() == "half of it\n", read.stderr.decode()
