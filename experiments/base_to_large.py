@@ -22,17 +22,13 @@ The sizes are those published with the data sets; test sets without one count as
 
 from dataclasses import replace
 
+from raystilts.encoders import XLMR_BASE, XLMR_LARGE
 from raystilts.stage import Encoder, Recipe
 from raystilts.study import Study
-from raystilts.task import Source, Task
+from raystilts.task import cut
 from raystilts.tasks.choice import CSQA
 from raystilts.tasks.nli import TAXINLI
-from raystilts.tasks.tagging import UDPOS, WIKIANN
-
-BASE = Encoder("xlmr-base", hub="FacebookAI/xlm-roberta-base", revision="e73636d4f797dec63c3081bb6ed5c7b0bb3f2089")
-LARGE = Encoder("xlmr-large", hub="FacebookAI/xlm-roberta-large", revision="c23d21b0620b635a76227c604d44e43a9f0ee389")
-NOT_ON_HUB = ("lt", "pl", "ro", "uk", "wo")
-UDPOS_HUB = replace(UDPOS, languages=tuple(code for code in UDPOS.languages if code not in NOT_ON_HUB))
+from raystilts.tasks.tagging import UDPOS, UDPOS_ON_HUB, WIKIANN
 
 RECIPES = {
     "default": Recipe(learning_rate=2e-5, num_epochs=3),
@@ -46,24 +42,14 @@ def study() -> Study:
     return Study(
         name="base-to-large",
         question="Do gains of intermediate tasks with XLM-R Base hold with XLM-R Large, within one point?",
-        encoders=(BASE, LARGE),
+        encoders=(XLMR_BASE, XLMR_LARGE),
         intermediates=("mnli", "squad", "hellaswag", "cosmosqa", "csqa"),
-        targets=(UDPOS_HUB, "wikiann", "tydiqa", "tatoeba"),
+        targets=(UDPOS_ON_HUB, "wikiann", "tydiqa", "tatoeba"),
         seeds=tuple(range(1, 9)),
         recipes=RECIPES,
         margin=1.0,
         looks=(3, 5, 8),
     )
-
-
-def cut(source: Source | None, limit: int) -> Source | None:
-    """The source with at most `limit` examples."""
-    return source and replace(source, limit=limit)
-
-
-def small(task: Task, limit: int = 80) -> Task:
-    """The task with at most `limit` dev and test examples per language."""
-    return replace(task, dev=cut(task.dev, limit), test=cut(task.test, limit))
 
 
 def smoke() -> Study:
@@ -76,8 +62,8 @@ def smoke() -> Study:
         study(),
         name="base-to-large-smoke",
         encoders=tuple(Encoder(f"e5-small-{layers}", folder=f"e5-small-{layers}") for layers in (3, 6)),
-        intermediates=tuple(map(small, (TAXINLI, CSQA))),
-        targets=tuple(map(small, (UDPOS, names))),
+        intermediates=tuple(cut(task, 80) for task in (TAXINLI, CSQA)),
+        targets=tuple(cut(task, 80) for task in (UDPOS, names)),
         seeds=(1, 2),
         recipes={"default": few},
         languages=("te", "mr", "ta", "yo"),

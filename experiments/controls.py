@@ -23,18 +23,16 @@ The sizes are those published with the data sets; test sets without one count as
 
 from dataclasses import replace
 
+from raystilts.encoders import XLMR_BASE
 from raystilts.shuffling import shuffled_task
 from raystilts.stage import Encoder, Recipe
 from raystilts.study import OWN_DATA, Study
-from raystilts.task import Source, Task
+from raystilts.task import cut
 from raystilts.tasks.nli import MNLI, TAXINLI
 from raystilts.tasks.retrieval import TATOEBA
-from raystilts.tasks.tagging import UDPOS
+from raystilts.tasks.tagging import UDPOS, UDPOS_ON_HUB
 
-BASE = Encoder("xlmr-base", hub="FacebookAI/xlm-roberta-base", revision="e73636d4f797dec63c3081bb6ed5c7b0bb3f2089")
-RANDOM = replace(BASE, name="xlmr-base-random", random_weights=True)
-NOT_ON_HUB = ("lt", "pl", "ro", "uk", "wo")
-UDPOS_HUB = replace(UDPOS, languages=tuple(code for code in UDPOS.languages if code not in NOT_ON_HUB))
+RANDOM = replace(XLMR_BASE, name="xlmr-base-random", random_weights=True)
 STEPS = 12_272  # an epoch of MNLI's 392,702 pairs in batches of 32
 
 MATCHED = Recipe(learning_rate=2e-5, num_steps=STEPS)
@@ -50,22 +48,12 @@ def study() -> Study:
     return Study(
         name="controls",
         question="Is it MNLI that helps, or its texts, more steps, or pretraining?",
-        encoders=(RANDOM, BASE),
+        encoders=(RANDOM, XLMR_BASE),
         intermediates=("mnli", shuffled_task(MNLI), OWN_DATA),
-        targets=(UDPOS_HUB, "wikiann", "pawsx", "tatoeba"),
+        targets=(UDPOS_ON_HUB, "wikiann", "pawsx", "tatoeba"),
         seeds=(1, 2, 3, 4, 5),
         recipes=RECIPES,
     )
-
-
-def cut(source: Source | None, limit: int) -> Source | None:
-    """The source with at most `limit` examples."""
-    return source and replace(source, limit=limit)
-
-
-def small(task: Task, limit: int = 80) -> Task:
-    """The task with at most `limit` dev and test examples per language."""
-    return replace(task, dev=cut(task.dev, limit), test=cut(task.test, limit))
 
 
 def smoke() -> Study:
@@ -78,8 +66,8 @@ def smoke() -> Study:
         study(),
         name="controls-smoke",
         encoders=(replace(pretrained, name="e5-small-3-random", random_weights=True), pretrained),
-        intermediates=(small(TAXINLI), small(shuffled_task(TAXINLI)), OWN_DATA),
-        targets=tuple(map(small, (UDPOS, TATOEBA))),
+        intermediates=(cut(TAXINLI, 80), cut(shuffled_task(TAXINLI), 80), OWN_DATA),
+        targets=tuple(cut(task, 80) for task in (UDPOS, TATOEBA)),
         seeds=(1, 2),
         recipes={"default": few, OWN_DATA: few},
         languages=("te", "mr", "tr", "ta"),

@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from raystilts.stage import Encoder, Recipe
 from raystilts.study import Study
-from raystilts.task import Source, Task
+from raystilts.task import Source, Task, cut
 from raystilts.tasks.nli import TAXINLI, XNLI
 from raystilts.tasks.retrieval import TATOEBA
 from raystilts.tasks.tagging import CCG, UDPOS, WIKIANN
@@ -47,19 +47,14 @@ TATOEBA_LANGUAGES = (
 )
 
 
-def cut(source: Source | None, limit: int) -> Source | None:
-    """The source with at most `limit` examples."""
-    return source and replace(source, limit=limit)
-
-
 def shown(task: Task, languages: tuple[str, ...], limit: int, test: Source | None = None) -> Task:
     """The task in the languages at hand, with `limit` dev and test examples, read from another split where `test` says so."""
-    return replace(task, languages=languages, dev=cut(task.dev, limit), test=cut(test or task.test, limit))
+    return cut(replace(task, languages=languages, test=test or task.test), limit)
 
 
 def intermediates(limit: int) -> tuple[Task, ...]:
     """TaxiNLI and CCG with at most `limit` dev examples."""
-    return tuple(replace(task, dev=cut(task.dev, limit)) for task in (TAXINLI, CCG))
+    return tuple(cut(task, limit) for task in (TAXINLI, CCG))
 
 
 def targets(limit: int) -> tuple[Task, ...]:

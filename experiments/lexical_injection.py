@@ -35,7 +35,7 @@ from functools import partial
 from raystilts.method import Method
 from raystilts.stage import Encoder, Recipe
 from raystilts.study import Study
-from raystilts.task import Source, Task
+from raystilts.task import Source, Task, cut
 from raystilts.tasks import cldr, lexicon
 from raystilts.tasks.retrieval import TATOEBA
 from raystilts.tasks.text import SIB200
@@ -62,15 +62,10 @@ def methods(depths: Mapping[str, float], recipe: Recipe = lexicon.INJECTION) -> 
     )
 
 
-def cut(source: Source | None, limit: int) -> Source | None:
-    """The source with at most `limit` examples."""
-    return source and replace(source, limit=limit)
-
-
 def targets(limit: int) -> tuple[Task, ...]:
     """Retrieval of names and of sentences, and topics; at most `limit` sentences and topics per language."""
     shown = (replace(task, languages=tuple(code for code in LANGUAGES if code in task.languages)) for task in (TATOEBA, SIB200))
-    return (cldr.NAME, *(replace(task, dev=cut(task.dev, limit), test=cut(task.test, limit)) for task in shown))
+    return (cldr.NAME, *(cut(task, limit) for task in shown))
 
 
 def study() -> Study:

@@ -27,9 +27,10 @@ The sizes are those published with the data sets; test sets without one count as
 
 from dataclasses import replace
 
+from raystilts.encoders import XLMR_LARGE
 from raystilts.stage import Encoder, Recipe
 from raystilts.study import Study
-from raystilts.task import Source, Task
+from raystilts.task import Source, Task, cut
 from raystilts.tasks.choice import CSQA
 from raystilts.tasks.mixture import MULTI_TASK, SHARE, with_masked_words
 from raystilts.tasks.nli import MNLI, TAXINLI
@@ -42,7 +43,6 @@ LANGUAGES = (
     *("af", "ar", "bg", "bn", "de", "el", "en", "es", "et", "eu", "fa", "fi", "fr", "he", "hi", "hu", "id", "it", "ja", "jv", "ka", "kk"),
     *("ko", "ml", "mr", "ms", "my", "nl", "pt", "ru", "sw", "ta", "te", "th", "tl", "tr", "ur", "vi", "yo", "zh"),
 )
-LARGE = Encoder("xlmr-large", hub="FacebookAI/xlm-roberta-large", revision="c23d21b0620b635a76227c604d44e43a9f0ee389")
 TEXT = masked_words(*LANGUAGES)
 MIXTURE = replace(MULTI_TASK, cap=2**17)
 NINE = ("anli-plus", "mnli", "qqp", "squad", "squad2", "hellaswag", "ccg", "cosmosqa", "csqa")
@@ -66,7 +66,7 @@ def study() -> Study:
     return Study(
         name="phang2020",
         question="Which English intermediate tasks help zero-shot transfer, and do mixing, masked words or translations help more?",
-        encoders=(LARGE,),
+        encoders=(XLMR_LARGE,),
         intermediates=(*NINE, MIXTURE, *(with_masked_words(task, TEXT, SHARE) for task in (MNLI, SQUAD, MIXTURE)), "mnli-translated"),
         targets=TARGETS,
         seeds=(1, 2, 3),
@@ -75,31 +75,22 @@ def study() -> Study:
     )
 
 
-def cut(source: Source | None, **changes: object) -> Source | None:
-    """The source with changes, or none."""
-    return source and replace(source, **changes)  # type: ignore[arg-type]
-
-
-def small(task: Task, limit: int = 60) -> Task:
-    """The task with at most `limit` dev and test examples per language."""
-    return replace(task, dev=cut(task.dev, limit=limit), test=cut(task.test, limit=limit))
-
-
 def smoke() -> Study:
     """The same shape in minutes on development data: an encoder of three layers; a part of MNLI for MNLI, three tasks for nine, SIB-200's
     training texts for text and, as they are translations of each other, for translated data. Its results mean nothing.
     """
     text = Source(files=("sib200/{flores}/train.tsv",), header=("text",), languages=("sw", "yo", "te"), limit=300)
     words = Task("words", "mlm", "", train=text, citation=SIB200.citation, licence=SIB200.licence)
-    topics = small(replace(SIB200, name="topics-translated", train=cut(SIB200.train, languages=("en", "sw", "yo"), translated=True)))
-    parts = tuple(map(small, (TAXINLI, CSQA, CCG)))
+    train = SIB200.train and replace(SIB200.train, languages=("en", "sw", "yo"), translated=True)
+    topics = cut(replace(SIB200, name="topics-translated", train=train), 60)
+    parts = tuple(cut(task, 60) for task in (TAXINLI, CSQA, CCG))
     few = Recipe(learning_rate=1e-4, head_learning_rate=1e-3, num_steps=20, batch_size=16, max_length=64, max_examples=800)
     return replace(
         study(),
         name="phang2020-smoke",
         encoders=(Encoder("e5-small-3", folder="e5-small-3"),),
         intermediates=(parts[0], replace(MIXTURE, parts=parts), with_masked_words(parts[0], words, SHARE), topics),
-        targets=(small(UDPOS), small(TATOEBA)),
+        targets=(cut(UDPOS, 60), cut(TATOEBA, 60)),
         seeds=(1, 2),
         recipes={"default": few},
         languages=("mr", "ta", "te", "tr"),

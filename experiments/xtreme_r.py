@@ -24,18 +24,15 @@ The sizes are those published with the data sets; test sets without one count as
 
 from dataclasses import replace
 
+from raystilts.encoders import XLMR_BASE, XLMR_LARGE
 from raystilts.stage import Encoder, Recipe
 from raystilts.study import Study
-from raystilts.task import Source, Task
+from raystilts.task import cut
 from raystilts.tasks.nli import TAXINLI, XNLI
 from raystilts.tasks.retrieval import LAREQA, MEWSLIX, TATOEBA
-from raystilts.tasks.tagging import UDPOS
+from raystilts.tasks.tagging import UDPOS, UDPOS_ON_HUB
 
-BASE = Encoder("xlmr-base", hub="FacebookAI/xlm-roberta-base", revision="e73636d4f797dec63c3081bb6ed5c7b0bb3f2089")
-LARGE = Encoder("xlmr-large", hub="FacebookAI/xlm-roberta-large", revision="c23d21b0620b635a76227c604d44e43a9f0ee389")
-NOT_ON_HUB = ("lt", "pl", "ro", "uk", "wo")
-UDPOS_HUB = replace(UDPOS, languages=tuple(code for code in UDPOS.languages if code not in NOT_ON_HUB))
-TARGETS = ("xnli", "xcopa", UDPOS_HUB, "wikiann", "xquad", "mlqa", "tydiqa", "tatoeba")
+TARGETS = ("xnli", "xcopa", UDPOS_ON_HUB, "wikiann", "xquad", "mlqa", "tydiqa", "tatoeba")
 
 QUESTIONS = Recipe(learning_rate=3e-5, num_epochs=3, max_length=384, weight_decay=1e-4)
 RECIPES = {
@@ -53,7 +50,7 @@ def study() -> Study:
     return Study(
         name="xtreme-r",
         question="Do English intermediate tasks help in low-resource languages, and do their gains scale from XLM-R Base to Large?",
-        encoders=(BASE, LARGE),
+        encoders=(XLMR_BASE, XLMR_LARGE),
         intermediates=("mnli", "squad", "hellaswag"),
         targets=TARGETS,
         seeds=(1, 2, 3, 4, 5),
@@ -63,17 +60,7 @@ def study() -> Study:
 
 def from_files() -> Study:
     """All ten tasks in all languages, from the original files below --data."""
-    return replace(study(), targets=(*(UDPOS if target is UDPOS_HUB else target for target in TARGETS), LAREQA, MEWSLIX))
-
-
-def cut(source: Source | None, limit: int) -> Source | None:
-    """The source with at most `limit` examples."""
-    return source and replace(source, limit=limit)
-
-
-def small(task: Task, limit: int = 80) -> Task:
-    """The task with at most `limit` dev and test examples per language."""
-    return replace(task, dev=cut(task.dev, limit), test=cut(task.test, limit))
+    return replace(study(), targets=(*(UDPOS if target is UDPOS_ON_HUB else target for target in TARGETS), LAREQA, MEWSLIX))
 
 
 def smoke() -> Study:
@@ -86,8 +73,8 @@ def smoke() -> Study:
         study(),
         name="xtreme-r-smoke",
         encoders=tuple(Encoder(f"e5-small-{layers}", folder=f"e5-small-{layers}") for layers in (3, 6)),
-        intermediates=(small(TAXINLI),),
-        targets=tuple(map(small, (xnli, UDPOS, TATOEBA))),
+        intermediates=(cut(TAXINLI, 80),),
+        targets=tuple(cut(task, 80) for task in (xnli, UDPOS, TATOEBA)),
         seeds=(1, 2),
         recipes={"default": few},
         languages=("sw", "te", "mr", "tr"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal["classification", "choice", "tagging", "span", "retrieval", "mining", "ranking", "mlm", "mixture"]
@@ -115,3 +115,8 @@ class Task:
     def headless(self) -> bool:
         """Whether the encoder's own vectors are searched, without a head: retrieval and mining. Languages then share what is searched."""
         return self.kind in ("retrieval", "mining")
+
+
+def cut(task: Task, limit: int) -> Task:
+    """The task with at most `limit` dev and test examples per language: the ones with the smallest hash of their id."""
+    return replace(task, dev=task.dev and replace(task.dev, limit=limit), test=task.test and replace(task.test, limit=limit))

@@ -24,6 +24,7 @@ ALLOWED = {
     "mixing": {"errors", "task"},
     "metrics": set(),
     "stage": {"task"},
+    "encoders": {"stage"},
     "method": {"errors", "stage", "task"},
     "process": set(),
     "inside": set(),

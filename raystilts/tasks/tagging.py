@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from raystilts.task import Source, Task
 
 UPOS = (
@@ -59,6 +61,9 @@ UDPOS = Task(
     citation="Universal Dependencies 2.5 and 2.7: Nivre et al. 2020, arXiv 2004.10643",
     licence="CC BY-SA and CC BY-NC-SA, by treebank",
 )
+
+NOT_ON_HUB = ("lt", "pl", "ro", "uk", "wo")
+UDPOS_ON_HUB = replace(UDPOS, languages=tuple(code for code in UDPOS.languages if code not in NOT_ON_HUB))
 
 WIKIANN = Task(
     name="wikiann",
