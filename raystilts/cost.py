@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from raystilts import data, features, mixing
 from raystilts.errors import UserError
@@ -55,25 +55,24 @@ class _Sizes:
 
     def of(self, task: Task, split: str, language: str) -> int:
         """Examples of a split, or of what its queries search; 0 where nobody says."""
-        named = cast("data.Split", split.removesuffix("-candidates"))
+        named, is_pool = data.split_of(split)
         source = data.source_of(task, named)
-        pool = named != split
-        key = (source.candidates or source if pool else source, language, pool)
+        read = source.candidates or source if is_pool else source
+        key = (read, language, is_pool)
         if key not in self.known:
-            self.known[key] = self._read(task, named, language, pool)
+            self.known[key] = self._counted(task, split, language, source, read)
         size = self.known[key]
         if size is None:
             self.unknown[f"{task.name} {split}" if split == "train" else f"{task.name} {split} in {language}"] = None
         return size or 0
 
-    def _read(self, task: Task, split: data.Split, language: str, pool: bool) -> int | None:
-        source = data.source_of(task, split)
+    def _counted(self, task: Task, split: str, language: str, source: Source, read: Source) -> int | None:
         if self.data_dir is not None or source.generate:
             try:
-                return len((data.candidates if pool else data.examples)(task, split, language, self.data_dir))
+                return len(data.read(task, split, language, self.data_dir))
             except UserError:  # a file of another size than it says, or none: what is published stands in
                 pass
-        return size_of(cast("Source", source.candidates) if pool else source, language)
+        return size_of(read, language)
 
 
 def throughputs(plan: Plan, texts: Sequence[str]) -> dict[str, float]:
@@ -141,7 +140,7 @@ def num_sequences(task: Task, split: str) -> int:
     if task.kind == "choice":
         return len(task.labels)
     apart = task.kind == "ranking" or (task.kind == "retrieval" and not (task.test and task.test.candidates))
-    return 2 if apart and not split.endswith("-candidates") else 1
+    return 2 if apart and not split.endswith(data.CANDIDATES) else 1
 
 
 def lines(cost: Cost) -> list[str]:

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from raystilts import languages, pairs, shuffling, substitute
 from raystilts.errors import UserError, nearest
@@ -18,6 +18,7 @@ from raystilts.readers import OnError, Row, digest16, filled, paths_of, place_of
 from raystilts.task import ENGLISH, Example, Kind, Source, Task
 
 Split = Literal["train", "dev", "test"]
+CANDIDATES = "-candidates"  # behind a split: what its queries are compared with
 
 READER_VERSION = 2
 """Part of every local identity: to be raised when a reader starts to make other examples of the same bytes."""
@@ -96,6 +97,22 @@ def answered(task: Task, queries: Mapping[str, Sequence[Example]], pools: Iterab
             if lost is not None or (task.kind == "retrieval" and not query.label):
                 what = f"looks for {lost!r}, which no candidate is" if lost is not None else "looks for nothing"
                 raise UserError(f"{task.name}: the query {query.id!r} in {language!r} {what}: get queries and candidates of one release.")
+
+
+def read(task: Task, split: str, language: str, data: Path | None = None) -> list[Example]:
+    """The examples of a split or, where it is called "test-candidates", what its queries are compared with."""
+    named, is_pool = split_of(split)
+    return (candidates if is_pool else examples)(task, named, language, data)
+
+
+def split_of(name: str) -> tuple[Split, bool]:
+    """What a stage calls the data that it reads -> the split, and whether it is what the split's queries are compared with.
+
+    >>> split_of("test"), split_of("test-candidates")
+    (('test', False), ('test', True))
+    """
+    named = name.removesuffix(CANDIDATES)
+    return cast("Split", named), named != name
 
 
 def source_of(task: Task, split: Split) -> Source:

@@ -145,11 +145,9 @@ def _read(
     task: Task, split: str, language: str, identity: str, tokenizer_identity: str, labels: Sequence[str], recipe: Recipe, place: Place
 ) -> Texts:
     """Examples and their tokens, which are read from the cache where another stage has left them."""
-    named: Any = split.removesuffix("-candidates")
-    data.refuse_locked(task, named, language)  # also where the examples lie in memory
-    read = data.candidates if split.endswith("-candidates") else data.examples
+    data.refuse_locked(task, data.split_of(split)[0], language)  # also where the examples lie in memory
     key = (split, identity, task.kind)
-    examples: list[Example] = features.cached(key, lambda: read(task, named, language, place.data))
+    examples: list[Example] = features.cached(key, lambda: data.read(task, split, language, place.data))
     kind = KINDS["ranking" if task.headless else task.kind]
     tokenizer = model.load_tokenizer(place.root)
     parts = (*key, tuple(labels), tokenizer_identity, recipe.lengths)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import raystilts
 from raystilts import architectures, model
@@ -171,10 +171,9 @@ def check_inputs(plan: Plan, site: Site) -> None:
     done = site.store.done()
     for stage in [stage for key, stage in plan.stages.items() if stage.task and key not in done]:
         for (task, split, language), (_, identity) in zip(stage.reads, stage.data, strict=True):
-            named = cast("data.Split", split.removesuffix("-candidates"))
-            is_pool = named != split
+            named, is_pool = data.split_of(split)
             if (task, split, identity) not in read:
-                found = (data.candidates if is_pool else data.examples)(task, named, language, site.data)
+                found = data.read(task, split, language, site.data)
                 read[task, split, identity] = found if task.headless else []
             if task.headless:
                 searched.setdefault((task, named), ({}, {}))[is_pool][language] = read[task, split, identity]

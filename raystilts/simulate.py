@@ -134,8 +134,7 @@ def examples_of(plan: Plan, data_dir: Path | None = None) -> dict[str, int]:
             if split != {"train": "train", "average": "dev"}.get(stage.phase, split):
                 continue  # scoring the dev data after a training is a small part of it
             if (task, split, identity) not in sizes:
-                named = cast("data.Split", split.removesuffix("-candidates"))
-                sizes[task, split, identity] = len((data.examples if named == split else data.candidates)(task, named, language, data_dir))
+                sizes[task, split, identity] = len(data.read(task, split, language, data_dir))
             size = sizes[task, split, identity]
             read += min(size, recipe.max_examples or size) if recipe and stage.phase == "train" else size
         if recipe and stage.phase == "train":

@@ -312,7 +312,7 @@ class _Planner:
         """Names and identities of a split in some languages, and of what its queries search."""
         read = [(f"{split}/{language}", self.identity(source, language)) for language in languages]
         if source.candidates:
-            read += [(f"{split}-candidates/{language}", self.identity(source.candidates, language)) for language in languages]
+            read += [(f"{split}{data.CANDIDATES}/{language}", self.identity(source.candidates, language)) for language in languages]
         return read
 
     def scoring(self, target: Task) -> Recipe | None:
