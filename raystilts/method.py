@@ -13,8 +13,7 @@ from raystilts.task import Task
 PLAIN = "plain"
 """The method that changes nothing. It is part of every study: the others are compared with it."""
 
-
-FURTHER_SEEDS = 1_000_000
+FURTHER_SEEDS = 1_000_000  # between the seeds of runs that are averaged: no study counts so far, so no two of its seeds share a run
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ the same for every data set, step, number of workers, and with or without vocabu
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -61,6 +62,7 @@ def ball_of(recipe: Recipe, root: Root) -> Ball | None:
     return Ball(radius, recipe.perturbation_steps if adversarial else 0, recipe.perturbation_step_size * radius)
 
 
+@functools.lru_cache(maxsize=2)
 def mean_norm(root: Root) -> float:
     """The mean L2 norm of all rows of the root's matrix of word embeddings."""
     return float(_lookup(model.load_root(root)).weight.detach().float().norm(dim=-1).mean())

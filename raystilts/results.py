@@ -44,7 +44,8 @@ def write(
     found = stats.analyse(runs, examples, asked)
     if plan.study.looks:
         looked = {policy: _looked(runs, examples, replace(asked, collapsed=(policy,)), plan.study) for policy in asked.collapsed}
-        complete = [contrast.name for contrast in asked.contrasts if all(_complete(plan, side) for side in (contrast.plus, contrast.minus))]
+        whole = _complete(plan)
+        complete = [contrast.name for contrast in asked.contrasts if {_arm(contrast.plus), _arm(contrast.minus)} <= whole]
         found = stats.by_looks(found, looked, asked, complete)
     told = replace(story(plan, store, command), study_file=_text_of(study_file), live=live)
     beside = {"other_scores": others} if len(others := other_scores(plan, store)) else {}
@@ -88,11 +89,10 @@ def _arm(side: Mapping[str, Any]) -> Arm:
     return str(side["encoder"]), str(side["intermediate"]), str(side.get("method", PLAIN)), str(side["target"])
 
 
-def _complete(plan: Plan, side: Mapping[str, Any]) -> bool:
-    """Whether an arm has all seeds of the study; one that is not trained needs none."""
-    arm = _arm(side)
-    untrained = all(cell.seed is None for cell in plan.cells if cell.arm == arm)
-    return untrained or plan.num_seeds[arm] == len(plan.study.seeds)
+def _complete(plan: Plan) -> set[Arm]:
+    """The arms that have all seeds of the study; one that is not trained needs none."""
+    untrained = {cell.arm for cell in plan.cells if cell.seed is None}
+    return untrained | {arm for arm, number in plan.num_seeds.items() if number == len(plan.study.seeds)}
 
 
 def plan_of(study: Study, data_dir: Path | None, encoders_dir: Path | None, store: Store, *, all_seeds: bool = False) -> Plan:
