@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import torch
 from encoders import CONFIGS, tiny
+from places import random_encoder
 from safetensors.torch import load_file
 
 from raystilts import adapters, model
 from raystilts.errors import UserError
 from raystilts.model import Root
-from raystilts.stage import Architecture, Recipe, Stage
+from raystilts.stage import Recipe, Stage
 from raystilts.tasks import cldr
 from raystilts.train import Worker, train
 
@@ -33,10 +34,7 @@ CHOSEN = {
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Root:
     """A random encoder of two layers on disk, with dropout."""
-    folder = tmp_path_factory.mktemp("root")
-    texts = [example.texts[0] for example in cldr.texts("en", ("sw", "de"), "train")]
-    model.initialise(folder, texts, Architecture(2, 32, 2, 64, 1500, dropout=0.1), 3)
-    return Root(str(folder))
+    return random_encoder(tmp_path_factory.mktemp("root"), num_layers=2)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

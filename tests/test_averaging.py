@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pytest
 import torch
-from places import smoke
+from places import random_encoder, smoke
 from safetensors.torch import load_file, save_file
 
 from raystilts import averaging, model
@@ -18,7 +18,7 @@ from raystilts.method import Method
 from raystilts.model import ROWS, VALUES, WEIGHTS, Root
 from raystilts.results import runs_table
 from raystilts.schedule import Schedule
-from raystilts.stage import Architecture, Recipe, Stage
+from raystilts.stage import Recipe, Stage
 from raystilts.store import Store
 from raystilts.study import make_plan
 from raystilts.tasks import cldr
@@ -31,10 +31,7 @@ KIND = Stage("train", cldr.KIND, (("train/en", "x"),), seed=1, recipe=RECIPE, en
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Root:
     """A random encoder on disk, with dropout."""
-    folder = tmp_path_factory.mktemp("root")
-    texts = [example.texts[0] for example in cldr.texts("en", ("sw", "de"), "train")]
-    model.initialise(folder, texts, Architecture(1, 32, 2, 64, 1500, dropout=0.1), 3)
-    return Root(str(folder))
+    return random_encoder(tmp_path_factory.mktemp("root"))
 
 
 def run(stage: Stage, root: Root, folder: Path, until: int | None = None) -> dict[str, torch.Tensor]:

@@ -12,6 +12,7 @@ import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import random_encoder
 from torch.nn import functional
 
 from raystilts import features, model
@@ -21,7 +22,7 @@ from raystilts.kinds.span import Span
 from raystilts.metrics import METRICS
 from raystilts.model import Root
 from raystilts.network import Network
-from raystilts.stage import Architecture, Recipe
+from raystilts.stage import Recipe
 from raystilts.task import Example
 from raystilts.tasks import cldr
 
@@ -32,10 +33,7 @@ WORDS = st.lists(st.sampled_from(["Nairobi", "ya", "mji", "Kenya", "北京", "Ju
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Root:
     """A random encoder on disk."""
-    folder = tmp_path_factory.mktemp("root")
-    texts = [example.texts[0] for example in cldr.texts("en", ("sw", "zh"), "train")]
-    model.initialise(folder, texts, Architecture(2, 32, 2, 64, 1500, dropout=0.0), 3)
-    return Root(str(folder))
+    return random_encoder(tmp_path_factory.mktemp("root"), ("sw", "zh"), num_layers=2, dropout=0.0)
 
 
 def network(root: Root, kind: str, num_labels: int = 0, recipe: Recipe = RECIPE) -> Network:

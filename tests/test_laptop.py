@@ -7,15 +7,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from places import ROOT, experiment
+from places import ROOT, experiment, finished
 
 from raystilts import data, model, results
-from raystilts.execute import Site, check_inputs
-from raystilts.process import owner
 from raystilts.stage import Architecture, Encoder, Recipe
-from raystilts.store import Store
-from raystilts.study import make_plan
-from raystilts.sweep import run_in_process
 from raystilts.tasks.nli import XNLI
 
 
@@ -35,12 +30,7 @@ def test_real_tasks_run_and_their_scores_are_recomputed_elsewhere(shared_data: P
         languages=("ar", "hi", "kk", "mr", "qu", "sw", "ta", "te", "tl", "ur", "wo", "yo"),
         recipes={"default": Recipe(learning_rate=1e-3, num_steps=2, batch_size=8, max_length=64, max_examples=64)},
     )
-    plan, store = make_plan(study, shared_data, tmp_path), Store(tmp_path / "store")
-    site = Site(store, owner(), shared_data, tmp_path)
-    store.prepare()
-    check_inputs(plan, site)
-    run_in_process(plan, site)
-    assert store.finished(plan.stages) == set(plan.stages)
+    plan, store = finished(study, shared_data, tmp_path)
     lines = results.write(plan, store, tmp_path / "report", "raystilts run")
     assert any("tatoeba" in line for line in lines)
     assert "taxinli &gt; xnli-dev: both phases train on the same data" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")

@@ -7,15 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from places import experiment
+from places import experiment, finished
 
 from raystilts import data, model, results
-from raystilts.execute import Site, check_inputs
-from raystilts.process import owner
 from raystilts.stage import Architecture, Encoder
-from raystilts.store import Store
 from raystilts.study import make_plan
-from raystilts.sweep import run_in_process
 from raystilts.tasks.nli import PAWSX, XNLI
 
 
@@ -62,12 +58,7 @@ def test_the_small_twin_runs_on_real_data(shared_data: Path, tmp_path: Path) -> 
     made = experiment("robust_xlt").smoke()
     recipes = {name: replace(recipe, num_steps=2) for name, recipe in made.recipes.items()}
     study = replace(made, encoders=(Encoder("tiny", folder="tiny"),), recipes=recipes, seeds=(1,), languages=("en", "sw", "ja"))
-    plan, store = make_plan(study, shared_data, tmp_path), Store(tmp_path / "store")
-    site = Site(store, owner(), shared_data, tmp_path)
-    store.prepare()
-    check_inputs(plan, site)
-    run_in_process(plan, site)
-    assert store.finished(plan.stages) == set(plan.stages)
+    plan, store = finished(study, shared_data, tmp_path)
     results.write(plan, store, tmp_path / "report", "raystilts run")
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert text.count("### Gain by first and second language") == 2

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import transformers
+from places import random_encoder
 from safetensors.torch import load_file
 from torch.nn import functional
 
@@ -26,7 +27,7 @@ from raystilts.features import Items
 from raystilts.kinds import KINDS
 from raystilts.model import Root
 from raystilts.resume import STATE, Saving
-from raystilts.stage import Architecture, Recipe, Stage
+from raystilts.stage import Recipe, Stage
 from raystilts.store import Store
 from raystilts.task import Example, Source, Task
 from raystilts.tasks import cldr
@@ -50,10 +51,7 @@ ALIGN = replace(KIND, task=cldr.alignment({"sw": 1.0, "de": 1.0}), recipe=replac
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Root:
     """A random encoder on disk, with dropout."""
-    folder = tmp_path_factory.mktemp("root")
-    texts = [example.texts[0] for example in cldr.texts("en", ("sw", "de"), "train")]
-    model.initialise(folder, texts, Architecture(1, 32, 2, 64, 1500, dropout=0.1), 3)
-    return Root(str(folder))
+    return random_encoder(tmp_path_factory.mktemp("root"))
 
 
 def run(stage: Stage, root: Root, folder: Path, worker: Worker | None = None) -> tuple[list[float], dict[str, object]]:
