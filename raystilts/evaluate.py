@@ -23,6 +23,7 @@ from raystilts.kinds import KINDS
 from raystilts.metrics import METRICS
 from raystilts.model import Root
 from raystilts.network import Network
+from raystilts.precision import autocast
 from raystilts.retrieval import Texts
 from raystilts.stage import Recipe, Stage
 from raystilts.task import ENGLISH, Example, Task
@@ -101,7 +102,7 @@ def dev_scores(stage: Stage, place: Place, trained: Mapping[str, Any]) -> dict[s
         texts = _texts(stage, number, "dev", labels, stage.recipe, place)[ENGLISH]
         if task.kind == "ranking":
             network = _network(task, stage.recipe, place, [texts.items], labels, number, len(stage.parts))
-            with torch.inference_mode():
+            with torch.inference_mode(), autocast(stage.recipe, torch.device(place.device)):
                 predicted: Sequence[Any] = retrieval.nearest_pairs(
                     network, texts, stage.recipe.ranking_layer, place.device, Path(tempfile.gettempdir())
                 )
@@ -166,10 +167,6 @@ def _network(
     return Network(parts, recipe, model.load_tokenizer(place.root)).to(place.device).eval()
 
 
-def _autocast(device: str) -> Any:
-    return torch.autocast("cuda", torch.bfloat16, enabled=device.startswith("cuda") and torch.cuda.is_bf16_supported())
-
-
 def _outputs(
     task: Task, recipe: Recipe, place: Place, labels: Sequence[str], texts: Mapping[str, Texts], number: int = 0, num_parts: int = 1
 ) -> dict[str, list[Any]]:
@@ -184,7 +181,7 @@ def _outputs(
     collections = [of.items for of in texts.values()]
     width = max(of.sequences for of in collections)
     budget = TOKEN_BUDGETS[torch.device(place.device).type]
-    with torch.inference_mode(), _autocast(place.device):
+    with torch.inference_mode(), autocast(recipe, torch.device(place.device)):
         for batch in features.by_tokens(np.concatenate(sizes), budget, width):
             items = [collections[owner[i]][inside[i]] for i in batch]
             collated = kind.collate(items, network.pad, recipe, len(network.index))
@@ -214,7 +211,7 @@ def _retrieve(
     device, test = place.device, texts["test"]
     gold: Mapping[str, Sequence[Any]]
     predicted: Mapping[str, Sequence[Any]]
-    with torch.inference_mode(), _autocast(device):
+    with torch.inference_mode(), autocast(recipe, torch.device(device)):
         layer = task.layer if task.layer is not None else retrieval.best_layer(network, texts["dev"][ENGLISH], device, scratch)
         facts: dict[str, Any] = {"layer": layer}
         if task.kind == "mining":

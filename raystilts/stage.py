@@ -11,12 +11,12 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Literal
+from functools import cache, cached_property
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from raystilts.task import Task
 
-SCHEMA = 1
+SCHEMA = 2
 """Bumped by hand whenever the code changes what a stage with an unchanged description computes."""
 
 KEY_LENGTH = 20  # hexadecimal digits, 80 bits: a collision among a million stages has probability below 1e-12
@@ -27,6 +27,14 @@ ADDED = {"added": True}
 Phase = Literal["initialise", "train", "average", "evaluate"]
 Pooling = Literal["first", "mean"]
 RankingLoss = Literal["softmax", "hardest"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@cache
+def _words() -> dict[str, tuple[str, ...]]:
+    """Of a recipe's fields those that take one of several words: the words."""
+    kinds = get_type_hints(Recipe)
+    return {name: get_args(kind) for name, kind in kinds.items() if get_origin(kind) is Literal}
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,7 @@ class Recipe:
     dropout: float | None = None  # None: the encoder's own
     pooling: Pooling = "first"  # what a classification head reads: the first token's state or the mean of all
     temperature: float = 0.05  # ranking: cosines are divided by it
+    precision: Precision = field(default="auto", metadata=ADDED)  # of products; auto: bfloat16 on a GPU that has it; see precision
     perturbation: Literal["none", "adversarial", "random"] = field(default="none", metadata=ADDED)  # of word embeddings, in training
     perturbation_radius: float = field(default=0.1, metadata=ADDED)  # eps, in mean norms of the root's word embeddings
     perturbation_steps: int = field(default=3, metadata=ADDED)  # adversarial: steps of the gradient ascent
@@ -75,6 +84,12 @@ class Recipe:
     def lengths(self) -> tuple[int, ...]:
         """What of a recipe decides how texts become tokens."""
         return self.max_length, self.stride, self.max_query_length
+
+    @property
+    def misspelt(self) -> str:
+        """Of a field that takes one of several words and has another: its name, that word and its choices; else empty."""
+        wrong = ((name, words) for name, words in _words().items() if getattr(self, name) not in words)
+        return next((f"{name} {getattr(self, name)!r}; choose from {', '.join(words)}" for name, words in wrong), "")
 
 
 @dataclass(frozen=True)

@@ -170,9 +170,11 @@ class Store:
         return parse(self.shared.read(self._record_name(key), LARGEST + 1) or b"", key)
 
     def check_schema(self) -> None:
-        """Raises UserError where this is a store of another schema; one that does not say is of the first."""
+        """Raises UserError where this is a store of another schema; one with stages that does not say is of the first."""
         try:
             content = self.shared.read(MARK, LARGEST)
+            if not content and not self.all_keys():
+                return
             found = json.loads(content)["schema"] if content else 1
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]

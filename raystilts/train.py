@@ -28,6 +28,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from raystilts import adapters, averaging, data, features, mixing, model, perturb, resume
+from raystilts.dropout import fast_dropout
 from raystilts.errors import DivergedError, UserError
 from raystilts.features import Item, Items
 from raystilts.kinds import KINDS, Functions
@@ -35,6 +36,7 @@ from raystilts.model import Model, Root
 from raystilts.network import Network
 from raystilts.optimizer import make_optimizer
 from raystilts.perturb import Ball
+from raystilts.precision import autocast, is_bfloat16
 from raystilts.resume import Saving, Tell, write_line
 from raystilts.stage import Recipe, Stage
 from raystilts.task import ENGLISH, Task
@@ -168,7 +170,6 @@ def fit(
     scheduler = transformers.get_linear_schedule_with_warmup(
         optimizer, math.ceil(total * recipe.warmup_ratio), total, last_epoch=before.step - 1
     )
-    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
 
     def loss_of(step: int, place: int, batch: np.ndarray) -> torch.Tensor:
         """The loss of a global batch; its gradient is added to the parameters'."""
@@ -180,7 +181,7 @@ def fit(
             with contextlib.nullcontext() if last or wrapped is network else wrapped.no_sync():  # type: ignore[operator]
                 collated = parts[place].functions.collate(micro, tokenizer.pad_token_id, recipe, len(built.index))
                 moved = {name: value.to(device) for name, value in collated.items()}
-                share = loss_of_micro(wrapped, network, place, moved, ball, own, bf16=bf16) * weight
+                share = loss_of_micro(wrapped, network, place, moved, ball, own) * weight
                 (share * worker.world_size).backward()  # type: ignore[no-untyped-call]  # DDP averages over workers; the loss is a sum over them
             loss += share.detach()
         if worker.world_size > 1:
@@ -189,7 +190,7 @@ def fit(
 
     started, value, losses = time.monotonic() - before.seconds, math.nan, deque[float](maxlen=3)
     drawn = enumerate(features.mixed_batches(sizes, mixing.shares(task, [part.num_examples for part in parts]), recipe, seed))
-    with resume.Saver(saving, network, optimizer, worker.world_size, log, before, mean.means) as saver:
+    with fast_dropout(device), resume.Saver(saving, network, optimizer, worker.world_size, log, before, mean.means) as saver:
         for step, (place, batch) in itertools.islice(drawn, before.step, until):
             if worker.world_size > 1 and step == before.step > 0:
                 # after its first backward pass DDP groups parameters, and so orders the sums over workers, in another way
@@ -211,17 +212,18 @@ def fit(
     network.eval()
     seconds = time.monotonic() - started
     rate = total * recipe.batch_size / seconds
-    facts = {"num_steps": total, "final_loss": value, "seconds_training": seconds, "bf16": bf16, "examples_per_second": rate}
+    facts = {"num_steps": total, "final_loss": value, "seconds_training": seconds, "bf16": is_bfloat16(recipe, device)}
+    facts |= {"examples_per_second": rate}
     return facts | ({"resumed_at": list(before.resumed_at)} if before.resumed_at else {})
 
 
 def loss_of_micro(
-    wrapped: nn.Module, network: Network, place: int, batch: dict[str, torch.Tensor], ball: Ball | None, seed: int, *, bf16: bool
+    wrapped: nn.Module, network: Network, place: int, batch: dict[str, torch.Tensor], ball: Ball | None, seed: int
 ) -> torch.Tensor:
     """The sum of the losses of a micro-batch, with perturbed embeddings where there is a ball. wrapped: the network or its DDP."""
 
     def computed(through: nn.Module) -> torch.Tensor:
-        with torch.autocast(network.index.device.type, torch.bfloat16, enabled=bf16):
+        with autocast(network.recipe, network.index.device):
             found: torch.Tensor = through(place, batch)
         return found
 
@@ -272,7 +274,11 @@ def recomputed(encoder: Any) -> None:
     """Make an encoder compute its layers again in the backward pass, with the dropout that they had. UserError where it cannot."""
     if not encoder.supports_gradient_checkpointing:
         raise UserError(f"encoders of type {encoder.config.model_type!r} cannot be recomputed: run again without --recompute.")
-    encoder.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+
+    def contexts() -> tuple[Any, Any]:
+        return contextlib.nullcontext(), fast_dropout(encoder.device)  # torch leaves a mode when it goes back
+
+    encoder.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False, "context_fn": contexts})
 
 
 def mixed(*numbers: int) -> int:

@@ -188,6 +188,22 @@ def test_mixed_precision_has_the_range_of_single_precision() -> None:
     assert torch.finfo(torch.bfloat16).max == pytest.approx(torch.finfo(torch.float32).max, rel=0.01)
 
 
+@pytest.mark.parametrize("stage", [KIND, LIST, LORA, replace(ALIGN, recipe=replace(ALIGN.recipe, num_steps=8))])
+def test_bfloat16_follows_float32(root: Root, tmp_path: Path, stage: Stage) -> None:
+    """A recipe that asks for bfloat16 gets it on a processor, too: its losses are near float32's and not the same, its weights are float32.
+    Where nothing is asked for, a processor computes in float32.
+    """
+    losses, facts = {}, {}
+    for precision in ("auto", "float32", "bfloat16"):
+        of_precision = replace(stage, recipe=replace(stage.recipe, precision=precision))
+        losses[precision], facts[precision] = run(of_precision, root, tmp_path / precision)
+    assert losses["auto"] == losses["float32"] != losses["bfloat16"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05)
+    assert [facts[precision]["bf16"] for precision in losses] == [False, False, True]
+    weights = load_file(tmp_path / "bfloat16" / model.WEIGHTS).values()
+    assert {tensor.dtype for tensor in weights if tensor.is_floating_point()} == {torch.float32}
+
+
 def test_a_subset_is_the_same_for_everybody() -> None:
     """max_examples keeps the ids with the smallest hash, in their order, whatever order they come in; asking for more keeps all."""
     examples = [Example(str(i), (str(i),)) for i in range(50)]
