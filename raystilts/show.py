@@ -12,7 +12,7 @@ from raystilts import data, disclosure, languages, tasks
 from raystilts.errors import UserError
 from raystilts.method import PLAIN
 from raystilts.store import Store
-from raystilts.study import ROLES, Plan
+from raystilts.study import ROLES, Plan, Study
 from raystilts.task import ENGLISH, Source, Task
 
 
@@ -192,6 +192,12 @@ def arms_table(plan: Plan) -> list[str]:
     return lines
 
 
+def _fewer(study: Study) -> str:
+    """How many of the seeds there are in runs."""
+    named = ", ".join(f"{target} {number}" for target, number in study.target_seeds.items())
+    return " at most; by now" if study.looks else f" ({named}) =" if named else " ="
+
+
 def plan_table(plan: Plan, store: Store) -> list[str]:
     """A table: per role the stages, what is done, and what a sweep without sharing would have run."""
     study, arms = plan.study, len(plan.study.intermediates) + 1
@@ -200,7 +206,7 @@ def plan_table(plan: Plan, store: Store) -> list[str]:
         f"{study.name}: {study.question}",
         f"{len(study.encoders)} encoders x {arms} intermediates (with none){methods} x {len(study.targets)} targets"
         f" x {len(study.seeds)} seeds"
-        f"{' at most; by now' if study.looks else ' ='} {len(plan.cells)} runs; store: {store.shown}",
+        f"{_fewer(study)} {len(plan.cells)} runs; store: {store.shown}",
         f"{'':14}{'stages':>8}{'done':>8}{'to run':>8}{'unshared':>10}",
     ]
     finished = store.finished(plan.stages)

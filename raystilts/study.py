@@ -40,6 +40,7 @@ class Study:
     means Joshi's classes, low (0-2) and high (3-5). margin: equivalence margin of the scaling decisions, in points.
     families: the factors within which the hypotheses over languages are corrected together. looks: numbers of seeds, such as
     (3, 5, 8, 12), after which the statistics decide which arms need more: these get the next seeds, the others stop.
+    target_seeds: by target, how many of the seeds it gets at most (the first ones), where it is too dear to get all.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Study:
     families: tuple[str, ...] = ("target",)
     looks: tuple[int, ...] = ()  # empty: all seeds of all arms at once
     methods: tuple[Method, ...] = ()  # beside the plain one, which is always there
+    target_seeds: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def make_plan(
 ) -> Plan:
     """The plan of a study. Reads what identity needs (hashes of local data and encoders), trains nothing.
 
-    num_seeds: how many of the study's seeds an arm gets; others get those of the first look, or all where the study has no looks.
+    num_seeds: how many of the study's seeds an arm gets; others get those of the first look, or of their target.
     Raises UserError where the study cannot be planned: unknown names, no languages, missing files.
     """
     intermediates: list[Task | str] = [NONE, *(task if task == OWN_DATA else _task(task) for task in study.intermediates)]
@@ -164,6 +166,12 @@ def _check(study: Study, intermediates: list[Task | str], targets: list[Task]) -
     looks = study.looks
     if looks and (looks[0] < 2 or list(looks) != sorted(set(looks)) or looks[-1] != len(study.seeds)):
         raise UserError(f"{where}: looks is {looks}; give increasing numbers of seeds, from 2 on to all {len(study.seeds)} of the study.")
+    for name, number in study.target_seeds.items():
+        if looks or name not in [target.name for target in targets] or number < 1:
+            raise UserError(
+                f"{where}: target_seeds gives {name!r} {number} seeds; name targets and at least 1, "
+                f"and none in a study with looks, where the looks decide."
+            )
     if not study.families or set(study.families) - set(FACTORS):
         raise UserError(f"{where}: families is {study.families}; choose from {FACTORS}.")
     for method in study.methods:
@@ -255,7 +263,8 @@ class _Planner:
                 continue
             untrained = intermediate == NONE and not _training_tasks(target) and not method.before
             arm = (encoder.name, intermediate if isinstance(intermediate, str) else intermediate.name, method.name, target.name)
-            number = self.num_seeds.setdefault(arm, self.study.looks[0] if self.study.looks else len(self.study.seeds))
+            most = self.study.target_seeds.get(target.name, len(self.study.seeds))
+            number = self.num_seeds.setdefault(arm, min(self.study.looks[0] if self.study.looks else most, len(self.study.seeds)))
             for seed in (None,) if untrained else self.study.seeds[:number]:
                 self.add_cell(encoder, intermediate, method, target, seed)
 
@@ -316,8 +325,11 @@ class _Planner:
         return read
 
     def scoring(self, target: Task) -> Recipe | None:
-        """How a target that is not trained is read: only the length counts."""
-        return None if _training_tasks(target) else Recipe(max_length=self.recipe(target).max_length)
+        """How a target that is not trained is read: only the length and the precision count."""
+        if _training_tasks(target):
+            return None
+        recipe = self.recipe(target)
+        return Recipe(max_length=recipe.max_length, precision=recipe.precision)
 
     def pretrained(self, encoder: Encoder) -> tuple[Stage | None, str]:
         root, stage = "", None
@@ -345,6 +357,8 @@ class _Planner:
             read.append((f"{prefix}train/{ENGLISH}", self.identity(part.train, ENGLISH)))
             if part.dev:
                 read.append((f"{prefix}dev/{ENGLISH}", self.identity(part.dev, ENGLISH)))
+        if recipe.misspelt:
+            raise UserError(f"study {self.study.name!r}: the recipe of {task.name!r} has {recipe.misspelt}.")
         if recipe.max_length < recipe.max_query_length + LEAST_ROOM and any(part.kind == "span" for part in task.parts or (task,)):
             raise UserError(
                 f"study {self.study.name!r}: the recipe of {task.name!r} has max_length {recipe.max_length} and max_query_length "

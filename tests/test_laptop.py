@@ -28,7 +28,7 @@ def test_real_tasks_run_and_their_scores_are_recomputed_elsewhere(shared_data: P
         targets=laptop.targets(12),
         seeds=(1,),
         languages=("ar", "hi", "kk", "mr", "qu", "sw", "ta", "te", "tl", "ur", "wo", "yo"),
-        recipes={"default": Recipe(learning_rate=1e-3, num_steps=2, batch_size=8, max_length=64, max_examples=64)},
+        recipes={"default": Recipe(learning_rate=1e-3, num_steps=2, batch_size=8, max_length=64, max_query_length=32, max_examples=64)},
     )
     plan, store = finished(study, shared_data, tmp_path)
     lines = results.write(plan, store, tmp_path / "report", "raystilts run")

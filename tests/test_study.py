@@ -54,6 +54,19 @@ def test_keys_do_not_depend_on_order(intermediates, targets, seeds, encoders) ->
     assert set(plan.stages) == set(make_plan(replace(QUICKSTART, intermediates=(cldr.CURRENCY, cldr.OFFICIAL), seeds=(1, 2, 3))).stages)
 
 
+def test_targets_with_fewer_seeds_have_the_first_ones() -> None:
+    """A target with fewer seeds has the runs of the first ones, as a study with these alone; the others keep all theirs."""
+    study = replace(QUICKSTART, seeds=(3, 1, 2))
+    fewer = make_plan(replace(study, target_seeds={"kind": 2}))
+    check(fewer)
+    whole, two = make_plan(study), make_plan(replace(study, seeds=(3, 1)))
+    assert [cell for cell in fewer.cells if cell.target != "kind"] == [cell for cell in whole.cells if cell.target != "kind"]
+    assert [cell for cell in fewer.cells if cell.target == "kind"] == [cell for cell in two.cells if cell.target == "kind"]
+    assert set(fewer.stages) < set(whole.stages)
+    assert set(make_plan(replace(study, target_seeds={"kind": 9})).stages) == set(whole.stages)
+    assert "3 seeds (kind 2) = " in show.plan_table(fewer, Store(ROOT / "absent"))[1]
+
+
 def test_more_seeds_and_languages_keep_what_is_there() -> None:
     """Adding seeds keeps every stage; adding languages keeps every trained model; a new margin or name keeps everything."""
     before = make_plan(QUICKSTART)
@@ -246,6 +259,10 @@ def test_changed_data_changes_keys(world: Path) -> None:
         ({"targets": (pair("t", test=Source(files=("absent-{language}.tsv",))),)}, "absent-sw.tsv"),
         ({"levels": {"sw": "poor"}}, "poor"),
         ({"targets": (pair("t", kind="span", labels=()),), "recipes": {"t": Recipe(max_length=64)}}, "leaves no room for a context"),
+        ({"recipes": {"default": Recipe(precision="bf16")}}, "of 'xnli' has precision 'bf16'; choose from auto, float32, bfloat16"),
+        ({"target_seeds": {"xnlii": 1}}, "target_seeds gives 'xnlii' 1 seeds"),
+        ({"target_seeds": {"xnli": 0}}, "target_seeds gives 'xnli' 0 seeds; name targets and at least 1"),
+        ({"seeds": (1, 2), "looks": (2,), "target_seeds": {"xnli": 1}}, "none in a study with looks"),
         ({"families": ("task",)}, "families"),
         ({"targets": (pair("t", trained_on=(pair("nli", labels=("0", "1")),)),)}, "'t' has the labels .* trained on 'nli' with"),
         ({"targets": (pair("t", kind="retrieval", labels=(), layer=None, dev=None, train=None),)}, "no dev data to choose its layer on"),
