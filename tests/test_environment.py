@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from places import ROOT
+from places import ROOT, SMOKE
 from test_tasks import STUDY
 from test_verify import STUDY as TINY
 
@@ -91,6 +91,18 @@ def test_odd_paths_and_no_home_do_not_matter(ran: Ran, capsys: pytest.CaptureFix
     told = (ran.store / "report" / "report.md").read_text(encoding="utf-8")
     command = next(line for line in told.splitlines() if "raystilts run" in line).split("`")[1]
     assert shlex.split(command) == ["raystilts", "run", ran.experiment.name, *where]
+
+
+@pytest.mark.promise("Files are closed as soon as they are read: few file descriptors are enough for a store of any size")
+def test_few_file_descriptors_are_enough(smoke_store: Path, ran: Ran, tmp_path: Path) -> None:
+    """Status, report and check of a store need no more than 20 open files, a tenth of what it has; neither does a run."""
+    assert sum(path.is_file() for path in (smoke_store / "stages").rglob("*")) > 200
+    run = ["run", str(ran.experiment), "--data", str(ran.data), "--encoders", str(ran.encoders), "--store", str(tmp_path / "store")]
+    report = ["report", SMOKE, "--store", str(smoke_store), "--out", str(tmp_path / "report")]
+    for arguments in ([*run, "--in-process"], ["status", SMOKE, "--store", str(smoke_store)], report, ["verify", str(smoke_store)]):
+        command = f"ulimit -n 20; exec {shlex.join([sys.executable, '-m', 'raystilts.cli', *arguments])}"
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_data_is_only_read(ran: Ran) -> None:

@@ -280,6 +280,22 @@ def test_a_stage_that_finds_no_room_fails_in_a_sentence(experiment: Path, calm: 
     same(calm, sweep.store)
 
 
+def _of_bytes(ballast: Path) -> None:
+    """Leaves room for a record, but not for weights."""
+    (ballast / "one").write_bytes(b"0" * (shutil.disk_usage(ballast).free - 64 * 1024))
+
+
+def _of_files(ballast: Path) -> None:
+    """Leaves room for two files."""
+    number = 0
+    with contextlib.suppress(OSError):
+        while True:
+            (ballast / str(number)).touch()
+            number += 1
+    for last in range(1, 3):
+        (ballast / str(number - last)).unlink()
+
+
 def mounted(folder: Path, size: str) -> bool:
     """Whether a file system of that size could be mounted there."""
     folder.mkdir()
@@ -291,18 +307,19 @@ def mounted(folder: Path, size: str) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root mounts file systems")
-@pytest.mark.promise("A disk that fills up in the middle costs tries and changes no result")
-def test_a_disk_that_fills_up_is_survived(experiment: Path, calm: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("size", "fill"), [("64m", _of_bytes), ("64m,nr_inodes=2000", _of_files)])
+@pytest.mark.promise("A disk that has no more room, or no more inodes, in the middle costs tries and changes no result")
+def test_a_disk_that_fills_up_is_survived(size: str, fill: Callable[[Path], None], experiment: Path, calm: Path, tmp_path: Path) -> None:
     """A store on a file system with room for nothing more: a sentence; when there is room, the same command completes."""
     key = without(calm, tmp_path / "full", TARGET)
     disk = tmp_path / "disk"
-    if not mounted(disk, "64m"):
+    if not mounted(disk, size):
         pytest.skip("file systems cannot be mounted here")
     try:
         shutil.copytree(tmp_path / "full", disk / "store")
-        free = shutil.disk_usage(disk).free
         ballast = disk / "ballast"
-        ballast.write_bytes(b"0" * (free - 64 * 1024))
+        ballast.mkdir()
+        fill(ballast)
         sweep = Sweep(
             experiment, disk / "store", "--in-process", "--out", str(tmp_path / "report"), *OFTEN, changed=PROMPT, log=tmp_path / "log"
         )
@@ -311,7 +328,7 @@ def test_a_disk_that_fills_up_is_survived(experiment: Path, calm: Path, tmp_path
         assert f"No space left on device: make room on the disk that holds {disk / 'store'}, then run the same command again." in sweep.said
         assert not (sweep.store / "stages" / key).exists()
         assert "Traceback" not in sweep.said
-        ballast.unlink()
+        shutil.rmtree(ballast)
         sweep = Sweep(experiment, sweep.store, "--in-process", "--out", str(tmp_path / "report"), log=tmp_path / "log")
         assert sweep.code() == 0, sweep.said
         same(calm, sweep.store)
