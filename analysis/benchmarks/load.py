@@ -8,6 +8,9 @@ hashes of their files; weights are files of 64 bytes. The prediction tables are 
 every evaluation: their rows are read as often as those of files of their own would be, but from memory that already holds them. plan and
 status are the commands; the tables are the runs with their records, then every prediction table, compared with its hash and read. The
 statistics above them are measured in full_study.md.
+
+What grows with languages is measured with tables of two arms of five runs and 100 examples in each of so many (made-up) languages:
+`raystilts analyse`, from the tables to the written report.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -44,6 +48,7 @@ EVALUATIONS_A_SEED = len(ENCODERS) * (NUM_INTERMEDIATES + 1) * NUM_TARGETS
 VARIANTS = 8  # different prediction tables of a language
 READERS, READ = 200, 20  # processes at the same time, and stages that each reads
 NAMES = ("plan", "status", "tables")
+NUMBERS_OF_LANGUAGES = (100, 200, 400, 800)
 
 
 def study(num_seeds: int) -> Study:
@@ -121,10 +126,33 @@ def read_tables(num_seeds: int, store: Path) -> None:
     print(rows, flush=True)
 
 
+def analyse_languages(number: int, folder: Path) -> None:
+    """The command that analyses tables of so many languages, which are made before."""
+    rng, runs, parts = np.random.default_rng(0), [], []
+    names = np.repeat([f"language {place}" for place in range(number)], 100)
+    ids = np.tile([str(place) for place in range(100)], number)
+    for arm, seed in itertools.product(("none", "task"), range(5)):
+        run = f"{arm}-{seed}"
+        runs.append({"run_id": run, "seed": seed, "encoder": "base", "intermediate": arm})
+        right = (rng.random(len(ids)) < (0.74 if arm == "task" else 0.7)).astype(float)
+        parts.append(pa.table({"run_id": [run] * len(ids), "language": names, "example_id": ids, "s0": right}))
+    tables = folder / f"of {number} languages"
+    tables.mkdir()
+    pq.write_table(pa.Table.from_pylist(runs), tables / "runs.parquet")
+    pq.write_table(pa.concat_tables(parts), tables / "examples.parquet")
+    arms = [f'{side} = {{ encoder = "base", intermediate = "{arm}" }}' for side, arm in (("plus", "task"), ("minus", "none"))]
+    lines = ['title = "Languages"', 'question = "Does it grow?"', 'metric = "accuracy"', "[[contrasts]]", 'name = "task"', *arms]
+    (tables / "plan.toml").write_text("\n".join(lines), encoding="utf-8")
+    with contextlib.redirect_stdout(io.StringIO()):
+        if cli.main(["analyse", str(tables), "--plan", str(tables / "plan.toml"), "--out", str(tables / "report")]):
+            raise SystemExit("analyse failed")
+
+
 MEASURED: Mapping[str, Callable[[int, Path], None]] = {
     "plan": lambda num_seeds, store: told(num_seeds, store, "plan"),
     "status": lambda num_seeds, store: told(num_seeds, store, "status"),
     "tables": read_tables,
+    "languages": analyse_languages,
 }
 
 
@@ -209,6 +237,8 @@ def main() -> None:
             print(lines[-1], flush=True)
         keys = [cell.evaluation.key for cell in plan.cells[:-1]]
         median, longest, written = readers(store, keys)
+        of_languages = [(number, *measure("languages", number, store.root)) for number in NUMBERS_OF_LANGUAGES]
+    grown = [f"| {number} | {seconds:.1f} s ({used:.1f} s), {peak:.0f} MiB |" for number, seconds, used, peak in of_languages]
     text = f"""# Load: a store of {len(plan.stages):,} stages
 
 `python analysis/benchmarks/load.py --stages {options.stages} --rows {options.rows}`
@@ -223,6 +253,10 @@ In brackets: seconds of processors, imports among them, which tell more where ot
 
 {READERS} processes at once list all stages and read {READ} evaluations each: half of them in {median:.1f} s, the last in {longest:.1f} s,
 while one process wrote {written} stages. None saw half a stage.
+
+| languages | tables to a report |
+|---:|---:|
+{chr(10).join(grown)}
 
 {__doc__.partition("It writes load.md beside this file. ")[2].strip()}
 """
