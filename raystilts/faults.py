@@ -29,6 +29,7 @@ class Failure:
 
 DIVERGED = "diverged: "  # so begins the last line of why a training stopped whose loss or gradients were no numbers
 _DIVERGED = re.compile(r"\bDivergedError: (.+)")  # also where it was raised in another process, of which only the text is known
+_MEMORY = re.compile(r"\b(OutOfMemoryError|MemoryError|can't allocate memory)\b")
 DIED = Failure("its process died without a word (out of memory?)", again=True)
 
 
@@ -60,6 +61,8 @@ def failure(error: BaseException, what: str, root: Path) -> Failure:
     lines = [what, *traceback.format_exception(error)]
     if number in FULL:
         lines.append(f"{os.strerror(number)}: make room on the disk that holds {root}, then run the same command again.")
+    if _MEMORY.search(lines[-1]):
+        lines.append("Out of memory: --recompute and fewer stages at a time (--max-concurrent) need less and change no result.")
     if found := _DIVERGED.search("\n".join(lines)):
         lines.append(f"{DIVERGED}{found[1]}")
     return Failure(masked("\n".join(line.rstrip("\n") for line in lines)), again=number is not None)

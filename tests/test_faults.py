@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 from nodes import Cluster, Sweep, cluster_in, same, write_experiment
 from places import ROOT, smoke
 
@@ -217,6 +218,24 @@ def test_a_fault_is_tried_again_and_a_bug_is_not(
     assert said.out.count("stopped, to be tried again") == tries - 1
     assert (f"(tried {tries} times)" in said.err) == (tries > 1)
     assert ("make room on the disk that holds" in said.err) == ("28" in str(raised))
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+        ),
+    ],
+)
+def test_what_needs_too_much_memory_is_told_what_needs_less(raised: Exception, tmp_path: Path) -> None:
+    """A GPU's, Python's and torch's own want of memory end in advice and are not tried again, for they would come again."""
+    found = failure(raised, "a training", tmp_path)
+    assert found.reason.splitlines()[-1].startswith("Out of memory: --recompute and fewer stages at a time")
+    assert not found.again
+    assert "Out of memory: -" not in failure(ValueError("memory"), "a training", tmp_path).reason
 
 
 def test_a_fault_that_passes_is_forgotten(
