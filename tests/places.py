@@ -22,7 +22,13 @@ SMOKE = f"{ROOT / 'experiments' / 'quickstart.py'}:smoke"
 
 def experiment(name: str) -> ModuleType:
     """An experiment's module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "experiments" / f"{name}.py")
+    return script(f"experiments/{name}.py")
+
+
+def script(path: str) -> ModuleType:
+    """The module that a file of the project is."""
+    name = Path(path).stem
+    spec = importlib.util.spec_from_file_location(name, ROOT / path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from places import script
 from scipy import stats
 from seqeval.metrics.sequence_labeling import get_entities
 
@@ -236,3 +238,25 @@ def only_row(store: Path, table: str, **where: str) -> dict[str, float]:
 def rows_that_read(rows: list[dict[str, list[str | float]]], **words: str) -> list[dict[str, list[str | float]]]:
     """Those of the rows that read these words in these columns."""
     return [row for row in rows if all(row[title][0] == word for title, word in words.items())]
+
+
+def test_the_text_of_a_report_shows_its_tables(smoke_store: Path, tmp_path: Path) -> None:
+    """Every number of the text's tables is that of the tables beside it; another digit, a row too few or one too many is found."""
+    checker = script("analysis/check_report.py")
+    report = tmp_path / "report"
+    shutil.copytree(smoke_store / "report", report)
+    compared, wrong = checker.check(report)
+    assert not wrong
+    assert compared.keys() == {"questions", "gains", "pooled", "scaling", "resource", "interactions"}
+    assert min(compared.values()) > 0
+    text = (report / "report.md").read_text(encoding="utf-8")
+    start = text.index("### Pooled gains")
+    row = re.compile(r"\n\|[^\n]*these languages[^\n]*").search(text, start)[0]
+    digit = re.search(r"\d\.(\d)", row)
+    other = f"{row[: digit.start(1)]}{(int(digit[1]) + 5) % 10}{row[digit.end(1) :]}"
+    for changed, said in ((other, " in the table"), ("", "is in the table alone"), (row + row, "stands twice in the text")):
+        (report / "report.md").write_text(text[:start] + text[start:].replace(row, changed, 1), encoding="utf-8")
+        found = checker.check(report)[1]
+        assert len(found) == 1
+        assert said in found[0]
+    assert checker.main([str(report)]) == 1
