@@ -185,7 +185,7 @@ def _outputs(
         for batch in features.by_tokens(np.concatenate(sizes), budget, width):
             items = [collections[owner[i]][inside[i]] for i in batch]
             collated = kind.collate(items, network.pad, recipe, len(network.index))
-            moved = {name: value.to(place.device) for name, value in collated.items()}
+            moved = network.moved(collated)
             for i, output in zip(batch, kind.outputs(network, network.heads[number], moved, items), strict=True):
                 found[owner[i]][inside[i]] = output
     return dict(zip(texts, found, strict=True))

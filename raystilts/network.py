@@ -36,6 +36,13 @@ class Network(nn.Module):
         """The sum of the losses of a batch of one part."""
         return self.losses[part](self, self.heads[part], batch)
 
+    def moved(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A batch where the network is; to a GPU from pinned memory, so that the processor goes on to the next one."""
+        device = self.index.device
+        if device.type == "cuda":
+            return {name: value.pin_memory().to(device, non_blocking=True) for name, value in batch.items()}
+        return {name: value.to(device) for name, value in batch.items()}
+
     def states(self, pieces: Tensor) -> Tensor:
         """[batch, length] ids -> [batch, length, hidden] last states."""
         last: Tensor = self.encoder(**self.inputs(pieces)).last_hidden_state

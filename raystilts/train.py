@@ -180,8 +180,7 @@ def fit(
             last = turn == len(turns) - 1
             with contextlib.nullcontext() if last or wrapped is network else wrapped.no_sync():  # type: ignore[operator]
                 collated = parts[place].functions.collate(micro, tokenizer.pad_token_id, recipe, len(built.index))
-                moved = {name: value.to(device) for name, value in collated.items()}
-                share = loss_of_micro(wrapped, network, place, moved, ball, own) * weight
+                share = loss_of_micro(wrapped, network, place, network.moved(collated), ball, own) * weight
                 (share * worker.world_size).backward()  # type: ignore[no-untyped-call]  # DDP averages over workers; the loss is a sum over them
             loss += share.detach()
         if worker.world_size > 1:
