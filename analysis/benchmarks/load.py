@@ -7,7 +7,7 @@ what doubles is the number of seeds. Stages are planned as any study's are, and 
 hashes of their files; weights are files of 64 bytes. The prediction tables are a few per language that were written once, linked hard into
 every evaluation: their rows are read as often as those of files of their own would be, but from memory that already holds them. plan and
 status are the commands; the tables are the runs with their records, then every prediction table, compared with its hash and read. The
-statistics above them are measured in full_study.md.
+statistics above them are measured in full_study.md. MiB are the most that the process held, or the one that started it: an upper bound.
 
 What grows with languages is measured with tables of two arms of five runs and 100 examples in each of so many (made-up) languages:
 `raystilts analyse`, from the tables to the written report.
