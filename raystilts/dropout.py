@@ -60,7 +60,7 @@ def attention(
 
 
 def fast_dropout(device: torch.device) -> AbstractContextManager[object]:
-    """What a training runs within, and the layers that it computes again: on a processor `FastDropout`, else nothing."""
+    """What the forward passes of a training run within, and layers that are computed again: on a processor `FastDropout`, else nothing."""
     return FastDropout() if device.type == "cpu" else nullcontext()
 
 

@@ -189,7 +189,7 @@ def fit(
 
     started, value, losses = time.monotonic() - before.seconds, math.nan, deque[float](maxlen=3)
     drawn = enumerate(features.mixed_batches(sizes, mixing.shares(task, [part.num_examples for part in parts]), recipe, seed))
-    with fast_dropout(device), resume.Saver(saving, network, optimizer, worker.world_size, log, before, mean.means) as saver:
+    with resume.Saver(saving, network, optimizer, worker.world_size, log, before, mean.means) as saver:
         for step, (place, batch) in itertools.islice(drawn, before.step, until):
             if worker.world_size > 1 and step == before.step > 0:
                 # after its first backward pass DDP groups parameters, and so orders the sums over workers, in another way
@@ -222,7 +222,7 @@ def loss_of_micro(
     """The sum of the losses of a micro-batch, with perturbed embeddings where there is a ball. wrapped: the network or its DDP."""
 
     def computed(through: nn.Module) -> torch.Tensor:
-        with autocast(network.recipe, network.index.device):
+        with autocast(network.recipe, network.index.device), fast_dropout(network.index.device):
             found: torch.Tensor = through(place, batch)
         return found
 
@@ -275,7 +275,7 @@ def recomputed(encoder: Any) -> None:
         raise UserError(f"encoders of type {encoder.config.model_type!r} cannot be recomputed: run again without --recompute.")
 
     def contexts() -> tuple[Any, Any]:
-        return contextlib.nullcontext(), fast_dropout(encoder.device)  # torch leaves a mode when it goes back
+        return contextlib.nullcontext(), fast_dropout(encoder.device)
 
     encoder.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False, "context_fn": contexts})
 

@@ -2,7 +2,7 @@
 
     python analysis/benchmarks/sweep.py --rounds 2
 
-The study is the quickstart's with its smaller encoder: 51 stages of seconds. Every way starts in a fresh process with an empty store and
+The study is the quickstart's with its smaller encoder: stages of seconds. Every way starts in a fresh process with an empty store and
 ends when the last stage is written; reports are not made. The ways take turns, `--rounds` times, so that what else the machine does
 meets all.
 
@@ -43,10 +43,10 @@ WAYS = ("sweep", "sequence", "sequence, two threads", "waves", "unshared")
 EXPERIMENT = Path(__file__).parents[2] / "experiments" / "quickstart.py"
 
 
-def plan_of(function: str) -> Plan:
+def plan_of(function: str, num_seeds: int) -> Plan:
     """The quickstart's plan with one encoder; `smoke` for a trial of this script."""
     study = load_study(f"{EXPERIMENT}:{function}")
-    return make_plan(replace(study, encoders=study.encoders[:1]))
+    return make_plan(replace(study, encoders=study.encoders[:1], seeds=study.seeds[:num_seeds]))
 
 
 def run_trial(config: Mapping[str, Any], plan: Plan, folder: Path) -> dict[str, Any]:
@@ -116,14 +116,14 @@ RUN: dict[str, Callable[[Plan, Path], None]] = {
 }
 
 
-def measure(way: str, function: str, folder: Path) -> dict[str, float]:
+def measure(way: str, function: str, num_seeds: int, folder: Path) -> dict[str, float]:
     """Run the plan in one way in a fresh process: wall time, the time that its stages took themselves, and how many were run."""
     began = time.monotonic()
-    command = [sys.executable, __file__, "--way", way, "--function", function, "--folder", str(folder)]
+    command = [sys.executable, __file__, "--way", way, "--function", function, "--seeds", str(num_seeds), "--folder", str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603  this script
     wall = time.monotonic() - began
     records = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/stages/*/stage.json")]
-    if (missing := set(plan_of(function).stages) - {record["key"] for record in records}) or not records:
+    if (missing := set(plan_of(function, num_seeds).stages) - {record["key"] for record in records}) or not records:
         raise SystemExit(f"{way}: {len(missing)} stages were not made")
     return {"wall": wall, "work": sum(record["seconds"] for record in records), "stages": len(records)}
 
@@ -149,26 +149,33 @@ def main() -> None:
     """Run all ways in turns, or one of them."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=2, help="how often each way is run (default: 2)")
+    parser.add_argument("--seeds", type=int, default=3, help="of the study's seeds that many (default: 3)")
     parser.add_argument("--function", default="study", choices=["study", "smoke"], help="of experiments/quickstart.py (default: study)")
+    parser.add_argument("--ways", nargs="+", default=[*WAYS], choices=WAYS, help="leave out the others (never the sweep)")
     parser.add_argument("--out", type=Path, help="write the text there, too")
     parser.add_argument("--way", choices=WAYS, help="run this way alone, in this process, into --folder")
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     if options.way:
-        RUN[options.way](plan_of(options.function), options.folder)
+        RUN[options.way](plan_of(options.function, options.seeds), options.folder)
         return
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS if way in ("sweep", *options.ways)}
     for _ in range(options.rounds):
-        for way in WAYS:
+        for way, rounds in found.items():
             with tempfile.TemporaryDirectory() as folder:
-                found[way].append(measure(way, options.function, Path(folder)))
-                print(way, {name: round(value, 1) for name, value in found[way][-1].items()}, file=sys.stderr, flush=True)
-    command = f"python analysis/benchmarks/sweep.py --rounds {options.rounds}"
+                rounds.append(measure(way, options.function, options.seeds, Path(folder)))
+                print(way, {name: round(value, 1) for name, value in rounds[-1].items()}, file=sys.stderr, flush=True)
+        if options.out:  # after each round: who stops the script keeps what it has measured
+            options.out.write_text(text_of(found, options), encoding="utf-8")
+    print(text_of(found, options))
+
+
+def text_of(found: Mapping[str, Sequence[Mapping[str, float]]], options: argparse.Namespace) -> str:
+    """The page."""
+    rounds, only = len(found["sweep"]), "" if len(found) == len(WAYS) else f" --ways {' '.join(found)}"
+    command = f"python analysis/benchmarks/sweep.py --rounds {rounds} --seeds {options.seeds}{only}"
     about = "".join(__doc__.partition("The study")[1:])
-    text = f"# A sweep beside other ways to run its stages\n\n`{command}`\n\n{machine()}\n\n{table(found)}\n\n{about}"
-    print(text)
-    if options.out:
-        options.out.write_text(text, encoding="utf-8")
+    return f"# A sweep beside other ways to run its stages\n\n`{command}`\n\n{machine()}\n\n{table(found)}\n\n{about}"
 
 
 if __name__ == "__main__":
