@@ -170,12 +170,10 @@ class Store:
         return parse(self.shared.read(self._record_name(key), LARGEST + 1) or b"", key)
 
     def check_schema(self) -> None:
-        """Raises UserError where this is a store of another schema; one with stages that does not say is of the first."""
+        """Raises UserError where this is a store of another schema; where it does not say, its records do."""
         try:
             content = self.shared.read(MARK, LARGEST)
-            if not content and not self.all_keys():
-                return
-            found = json.loads(content)["schema"] if content else 1
+            found = json.loads(content)["schema"] if content else SCHEMA
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(f"{self.shown}: its {MARK} cannot be read ({reason}); see to it, or name another place by --store.") from error

@@ -82,7 +82,7 @@ def test_weights_are_part_of_the_identity_only_where_given() -> None:
     read = tuple((f"{place}:train/en", "x") for place in range(3))
     keys = {Stage("train", replace(MIXTURE, weights=weights), read, 1, Recipe(), encoder="e").key for weights in ((), (1.0, 2.0, 3.0))}
     assert len(keys) == 2
-    assert Stage("train", MIXTURE, read, 1, Recipe(), encoder="e").key == "b3c80773e77cc381c5cd"
+    assert Stage("train", MIXTURE, read, 1, Recipe(), encoder="e").key == "d0f9f01ddfc8d8fc105c"
 
 
 def test_a_head_that_a_step_does_not_use_stays_as_it_is(tmp_path: Path) -> None:
