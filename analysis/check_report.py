@@ -187,7 +187,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Check a report; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("report", type=Path, help="a report's folder, with report.md and tables/")
-    compared, wrong = check(parser.parse_args(arguments).report)
+    return told(*check(parser.parse_args(arguments).report))
+
+
+def told(compared: Mapping[str, int], wrong: Sequence[str]) -> int:
+    """Print what was compared and what differs; the exit code."""
     print(f"rows compared: {', '.join(f'{name} {number}' for name, number in compared.items())}; {len(wrong)} differ")
     print("\n".join(wrong[:50]))
     return bool(wrong)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from check_report import check, table
+from check_report import check, table, told
 
 FOLDER = Path(__file__).with_name("laptop")
 Row = dict[str, str]
@@ -112,9 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     compared, wrong = check(FOLDER)
     if (FOLDER / "README.md").read_text(encoding="utf-8") != text(FOLDER):
         wrong.append("README.md is not what the tables say")
-    print(f"rows compared: {', '.join(f'{name} {number}' for name, number in compared.items())}; {len(wrong)} differ")
-    print("\n".join(wrong))
-    return bool(wrong)
+    return told(compared, wrong)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def dev_scores(stage: Stage, place: Place, trained: Mapping[str, Any]) -> dict[s
         texts = _texts(stage, number, "dev", labels, stage.recipe, place)[ENGLISH]
         if task.kind == "ranking":
             network = _network(task, stage.recipe, place, [texts.items], labels, number, len(stage.parts))
-            with torch.inference_mode(), autocast(stage.recipe, torch.device(place.device)):
+            with torch.inference_mode(), autocast(stage.recipe, place.device):
                 predicted: Sequence[Any] = retrieval.nearest_pairs(
                     network, texts, stage.recipe.ranking_layer, place.device, Path(tempfile.gettempdir())
                 )
@@ -181,7 +181,7 @@ def _outputs(
     collections = [of.items for of in texts.values()]
     width = max(of.sequences for of in collections)
     budget = TOKEN_BUDGETS[torch.device(place.device).type]
-    with torch.inference_mode(), autocast(recipe, torch.device(place.device)):
+    with torch.inference_mode(), autocast(recipe, place.device):
         for batch in features.by_tokens(np.concatenate(sizes), budget, width):
             items = [collections[owner[i]][inside[i]] for i in batch]
             collated = kind.collate(items, network.pad, recipe, len(network.index))
@@ -211,7 +211,7 @@ def _retrieve(
     device, test = place.device, texts["test"]
     gold: Mapping[str, Sequence[Any]]
     predicted: Mapping[str, Sequence[Any]]
-    with torch.inference_mode(), autocast(recipe, torch.device(device)):
+    with torch.inference_mode(), autocast(recipe, device):
         layer = task.layer if task.layer is not None else retrieval.best_layer(network, texts["dev"][ENGLISH], device, scratch)
         facts: dict[str, Any] = {"layer": layer}
         if task.kind == "mining":

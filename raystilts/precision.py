@@ -18,6 +18,7 @@ def is_bfloat16(recipe: Recipe, device: torch.device) -> bool:
     return recipe.precision == "bfloat16"
 
 
-def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
+def autocast(recipe: Recipe, device: str | torch.device) -> torch.autocast:
     """What the passes through a recipe's model run within. bfloat16 has the range of float32, so no loss is scaled."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=is_bfloat16(recipe, device))
+    where = torch.device(device)
+    return torch.autocast(where.type, torch.bfloat16, enabled=is_bfloat16(recipe, where))

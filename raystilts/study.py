@@ -328,7 +328,7 @@ class _Planner:
         """How a target that is not trained is read: only the length and the precision count."""
         if _training_tasks(target):
             return None
-        recipe = self.recipe(target)
+        recipe = self.known_words(target, self.recipe(target))
         return Recipe(max_length=recipe.max_length, precision=recipe.precision)
 
     def pretrained(self, encoder: Encoder) -> tuple[Stage | None, str]:
@@ -357,14 +357,19 @@ class _Planner:
             read.append((f"{prefix}train/{ENGLISH}", self.identity(part.train, ENGLISH)))
             if part.dev:
                 read.append((f"{prefix}dev/{ENGLISH}", self.identity(part.dev, ENGLISH)))
-        if recipe.misspelt:
-            raise UserError(f"study {self.study.name!r}: the recipe of {task.name!r} has {recipe.misspelt}.")
+        self.known_words(task, recipe)
         if recipe.max_length < recipe.max_query_length + LEAST_ROOM and any(part.kind == "span" for part in task.parts or (task,)):
             raise UserError(
                 f"study {self.study.name!r}: the recipe of {task.name!r} has max_length {recipe.max_length} and max_query_length "
                 f"{recipe.max_query_length}, which leaves no room for a context; the first must be larger by at least {LEAST_ROOM}."
             )
         return Stage("train", task, tuple(read), seed, recipe, encoder="" if parent else root, parent=parent, keep_head=keep_head)
+
+    def known_words(self, task: Task, recipe: Recipe) -> Recipe:
+        """The recipe; raises UserError where a word in it means nothing."""
+        if recipe.misspelt:
+            raise UserError(f"study {self.study.name!r}: the recipe of {task.name!r} has {recipe.misspelt}.")
+        return recipe
 
     def recipe(self, task: Task) -> Recipe:
         recipes = self.study.recipes

@@ -210,9 +210,8 @@ def fit(
     mean.finish()
     network.eval()
     seconds = time.monotonic() - started
-    rate = total * recipe.batch_size / seconds
     facts = {"num_steps": total, "final_loss": value, "seconds_training": seconds, "bf16": is_bfloat16(recipe, device)}
-    facts |= {"examples_per_second": rate}
+    facts["examples_per_second"] = total * recipe.batch_size / seconds
     return facts | ({"resumed_at": list(before.resumed_at)} if before.resumed_at else {})
 
 

@@ -260,6 +260,10 @@ def test_changed_data_changes_keys(world: Path) -> None:
         ({"levels": {"sw": "poor"}}, "poor"),
         ({"targets": (pair("t", kind="span", labels=()),), "recipes": {"t": Recipe(max_length=64)}}, "leaves no room for a context"),
         ({"recipes": {"default": Recipe(precision="bf16")}}, "of 'xnli' has precision 'bf16'; choose from auto, float32, bfloat16"),
+        (
+            {"targets": (pair("t", kind="retrieval", labels=(), train=None),), "recipes": {"t": Recipe(precision="bf16")}},
+            "of 't' has precision 'bf16'",
+        ),
         ({"target_seeds": {"xnlii": 1}}, "target_seeds gives 'xnlii' 1 seeds"),
         ({"target_seeds": {"xnli": 0}}, "target_seeds gives 'xnli' 0 seeds; name targets and at least 1"),
         ({"seeds": (1, 2), "looks": (2,), "target_seeds": {"xnli": 1}}, "none in a study with looks"),

@@ -33,6 +33,11 @@ def lengths(task: Task, recipe: Recipe, split: str, language: str, folder: Path,
     )
 
 
+def parts(order: np.ndarray, size: int) -> list[np.ndarray]:
+    """Item numbers, in their order, that many at a time."""
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
 def waste(batches: list[np.ndarray], sizes: np.ndarray) -> float:
     """Share of padding where each batch is padded to its longest."""
     return 1 - sum(int(sizes[batch].sum()) for batch in batches) / sum(len(batch) * int(sizes[batch].max()) for batch in batches)
@@ -41,13 +46,8 @@ def waste(batches: list[np.ndarray], sizes: np.ndarray) -> float:
 def training(sizes: np.ndarray, recipe: Recipe) -> tuple[float, float, float]:
     """Shares of padding of an epoch: ours, in random order, padded to the maximum."""
     micro, steps = recipe.micro_batch_size, -(-len(sizes) // recipe.batch_size)
-    ours = [
-        batch[start : start + micro]
-        for batch in itertools.islice(features.batches(sizes, recipe, 1), steps)
-        for start in range(0, len(batch), micro)
-    ]
-    order = np.random.default_rng(1).permutation(len(sizes))
-    shuffled = [order[start : start + micro] for start in range(0, len(order), micro)]
+    ours = [part for batch in itertools.islice(features.batches(sizes, recipe, 1), steps) for part in parts(batch, micro)]
+    shuffled = parts(np.random.default_rng(1).permutation(len(sizes)), micro)
     return waste(ours, sizes), waste(shuffled, sizes), 1 - float(sizes.mean()) / recipe.max_length
 
 
@@ -68,9 +68,8 @@ def main() -> None:
     tested = [lengths(TESTED, recipe, "test", language, options.data, root) for language in TESTED_LANGUAGES]
     sizes = np.concatenate(tested)
     ours = waste(list(features.by_tokens(sizes, TOKEN_BUDGETS["cpu"], 1)), sizes)
-    one_by_one = [np.arange(len(of)) for of in tested]
-    starts = np.cumsum([0, *(len(of) for of in tested)])
-    in_order = [starts[n] + order[at : at + 32] for n, order in enumerate(one_by_one) for at in range(0, len(order), 32)]
+    ends = np.cumsum([len(of) for of in tested])
+    in_order = [part for of, end in zip(tested, ends, strict=True) for part in parts(np.arange(end - len(of), end), 32)]
     cells = [f"{share:.1%}" for share in (ours, waste(in_order, sizes), 1 - float(sizes.mean()) / recipe.max_length)]
     lines.append(f"| 20 languages (WikiANN) | {len(sizes):,} | {sizes.mean():.0f} | {' | '.join(cells)} |")
     table, about = "\n".join(lines), __doc__.partition("Counts")
