@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from nodes import Cluster, Sweep, cluster_in, same, write_experiment
+from nodes import Cluster, Sweep, cluster_in, facts, same, write_experiment
 from places import ROOT, smoke
 
 from raystilts import schedule
@@ -157,23 +157,24 @@ def test_a_head_that_is_lost_ends_the_driver_in_a_sentence(experiment: Path, cal
 @pytest.mark.slow
 @pytest.mark.promise("A worker of a distributed training that is lost is replaced")
 def test_a_worker_of_ray_train_that_is_lost_is_replaced(experiment: Path, calm: Path, cluster: Cluster, tmp_path: Path) -> None:
-    """Of the two workers of a training one is killed: the run goes on from the last state, to the bytes of an undisturbed one of two."""
+    """Of the two workers of a training one is killed: the run goes on from the last state, to the losses of one undisturbed worker within
+    1e-4. (That two workers go on to the same bits is tested where trainings resume.)
+    """
     cluster.start("head", "one", "other")
-    stores = []
-    for name in ("undisturbed", "disturbed"):
-        key = without(calm, tmp_path / name, TARGET)
-        sweep = Sweep(experiment, tmp_path / name, "--address", cluster.address, "--workers", "2", *OFTEN)
-        if name == "disturbed":
-            _, (_, victim) = sweep.until(sweep.training)
-            os.kill(victim, signal.SIGKILL)
-            killed = time.monotonic()
-        assert sweep.code() == 0, sweep.said
-        stores.append(sweep.store)
+    key = without(calm, tmp_path / "store", TARGET)
+    sweep = Sweep(experiment, tmp_path / "store", "--address", cluster.address, "--workers", "2", *OFTEN)
+    _, (_, victim) = sweep.until(sweep.training)
+    os.kill(victim, signal.SIGKILL)
+    killed = time.monotonic()
+    assert sweep.code() == 0, sweep.said
     print(f"train worker: {time.monotonic() - killed:.1f} s to the end\n{sweep.said}")
     assert f"stopped, to be tried again: {TARGET}: ConnectionError: a training on 2 workers was broken off: " in sweep.said
     assert Store(sweep.store).record(key)["result"]["resumed_at"]
     assert Store(sweep.store).record(key)["result"]["world_size"] == 2
-    same(*stores)
+    here, there = facts(sweep.store), facts(calm)
+    assert here.keys() == there.keys()
+    resumed, alone = ([line["loss"] for line in found[key]["losses"]] for found in (here, there))
+    assert resumed == pytest.approx(alone, abs=1e-4)
 
 
 @pytest.fixture
