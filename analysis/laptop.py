@@ -13,12 +13,13 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 from check_report import check, table, told
 
 FOLDER = Path(__file__).with_name("laptop")
 Row = dict[str, str]
+NONE = "none"
 WORDS = {"gain": "gain", "loss": "loss", "undecided": "cannot tell", "refused": "refused"}
 
 
@@ -27,11 +28,16 @@ def points(row: Row) -> str:
     return f"{float(row['theta']):+.2f} [{float(row['lo']):+.2f}, {float(row['hi']):+.2f}]" if row["theta"] else "refused"
 
 
-def pooled(folder: Path, group: str) -> list[Row]:
-    """The pooled gains over a group, of these languages."""
+def arm(row: Row) -> str:
+    """What a row is of."""
+    return f"{row['intermediate']} → {row['target']}, {row['encoder']}"
+
+
+def pooled(folder: Path, group: str, estimand: str = "fixed_languages") -> list[Row]:
+    """The pooled gains over a group, of one encoder each."""
     of_two = {row["contrast"] for row in table(folder, "scaling")}
     rows = table(folder, "pooled")
-    return [row for row in rows if row["group"] == group and row["estimand"] == "fixed_languages" and row["contrast"] not in of_two]
+    return [row for row in rows if row["group"] == group and row["estimand"] == estimand and row["contrast"] not in of_two]
 
 
 def counted(rows: Sequence[Row]) -> str:
@@ -40,9 +46,32 @@ def counted(rows: Sequence[Row]) -> str:
     return ", ".join(f"{word} {claims.count(claim)}" for claim, word in WORDS.items() if claim in claims)
 
 
+def ran(folder: Path) -> list[str]:
+    """What was run, by the table of scores."""
+    rows = table(folder, "scores")
+    lines = [
+        "| target | languages | seeds an arm | test examples a language | mean score without intermediate task |",
+        "|---|---:|---:|---:|---|",
+    ]
+    for target in dict.fromkeys(row["target"] for row in rows):
+        mine = [row for row in rows if row["target"] == target]
+        alone = [row for row in mine if row["intermediate"] == NONE]
+        means = {
+            encoder: mean(float(row["score"]) for row in alone if row["encoder"] == encoder)
+            for encoder in dict.fromkeys(row["encoder"] for row in alone)
+        }
+        examples = sorted({int(row["n_examples"]) for row in mine})
+        seeds = max(len({row["seed"] for row in mine if row["intermediate"] == other}) for other in {row["intermediate"] for row in mine})
+        lines.append(
+            f"| {target} | {len({row['language'] for row in mine})} | {seeds} | {examples[0]} to {examples[-1]} "
+            f"| {', '.join(f'{encoder}: {value:.1f}' for encoder, value in sorted(means.items()))} |"
+        )
+    return lines
+
+
 def grid(rows: Sequence[Row]) -> list[str]:
     """Target and intermediate down, encoders across."""
-    encoders = list(dict.fromkeys(row["encoder"] for row in rows))
+    encoders = sorted({row["encoder"] for row in rows}, key=len)
     lines = [f"| target | after | languages | {' | '.join(encoders)} |", f"|---|---|---:|{'---|' * len(encoders)}"]
     for target, intermediate in dict.fromkeys((row["target"], row["intermediate"]) for row in rows):
         cells = [row for row in rows if (row["target"], row["intermediate"]) == (target, intermediate)]
@@ -51,26 +80,33 @@ def grid(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def scaling(folder: Path) -> list[str]:
-    """The decisions whether a gain over low-resource languages is the same with both encoders, in points."""
-    rows = [row for row in table(folder, "scaling") if row["group"] == "low" and row["scale"] == "points"]
+def scaling(rows: Sequence[Row]) -> list[str]:
+    """Whether a gain is the same with both encoders."""
     lines = [f"| {row['target']} | {row['intermediate']} | {points(row)} | {row['verdict']} |" for row in rows]
-    return ["| target | after | difference | verdict |", "|---|---|---|---|", *lines]
+    return ["| target | after | difference of gains | verdict |", "|---|---|---|---|", *lines]
 
 
-def noise(folder: Path) -> list[str]:
+def noise(gains: Sequence[Row]) -> list[str]:
     """By target: what a single language's gain can be told from, and what that would take."""
     lines = [
-        "| target | languages x arms | detectable gain, median | seeds for one point, median | out of reach |",
+        "| target | languages x arms | detectable gain, median | seeds for one point, median | out of reach at any number of seeds |",
         "|---|---:|---:|---:|---:|",
     ]
-    gains = [row for row in table(folder, "gains") if row["mde"]]
-    for target in dict.fromkeys(row["target"] for row in gains):
-        rows = [row for row in gains if row["target"] == target]
+    known = [row for row in gains if row["mde"]]
+    for target in dict.fromkeys(row["target"] for row in known):
+        rows = [row for row in known if row["target"] == target]
         needed = [float(row["seeds_needed"]) for row in rows if row["seeds_needed"]]
         least, seeds = median(float(row["mde"]) for row in rows), f"{median(needed):.0f}" if needed else "–"
         lines.append(f"| {target} | {len(rows)} | {least:.1f} | {seeds} | {len(rows) - len(needed)} |")
     return lines
+
+
+def practices(folder: Path) -> list[str]:
+    """What other rules would have claimed of single languages."""
+    lines = [
+        f"| {row['practice']} | {row['comparisons']} | {row['gains']} | {row['losses']} |" for row in table(folder, "practices_summary")
+    ]
+    return ["| rule | comparisons | gains claimed | losses claimed |", "|---|---:|---:|---:|", *lines]
 
 
 def text(folder: Path) -> str:

@@ -157,8 +157,9 @@ def test_a_head_that_is_lost_ends_the_driver_in_a_sentence(experiment: Path, cal
 @pytest.mark.slow
 @pytest.mark.promise("A worker of a distributed training that is lost is replaced")
 def test_a_worker_of_ray_train_that_is_lost_is_replaced(experiment: Path, calm: Path, cluster: Cluster, tmp_path: Path) -> None:
-    """Of the two workers of a training one is killed: the run goes on from the last state, to the losses of one undisturbed worker within
-    1e-4. (That two workers go on to the same bits is tested where trainings resume.)
+    """Of the two workers of a training one is killed: the run goes on from the last state, to one worker's losses within 1e-4.
+
+    That two workers go on to the same bits is tested where trainings resume.
     """
     cluster.start("head", "one", "other")
     key = without(calm, tmp_path / "store", TARGET)
