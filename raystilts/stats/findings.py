@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ KINDS = (
     "collapsed",
     "duplicate",
     "same_predictions",
+    "guessing",
     "outlier",
     "missing",
     "unequal_seeds",
@@ -29,6 +31,8 @@ KINDS = (
 MANY = 100
 """Agreement in a single language is remarkable only over this many examples."""
 FAR_POINTS, FAR_MADS = 5.0, 5.0
+ABOVE = float(stats.norm.ppf(0.95))
+"""Standard errors by which a score must exceed what guessing scores."""
 REPORTED_TOLERANCE = 0.05
 """Points by which a reported score may differ: rounding to one decimal."""
 
@@ -235,12 +239,20 @@ def _arm(data: Data, name: str, runs: list[Run], collapsed: dict[int, list[str]]
     """Findings about one selection of runs."""
     held: dict[int, set[str]] = {run.index: set() for run in runs if run.ok}
     by_language: dict[str, list[tuple[int, float]]] = {}
+    guessed: list[str] = []
     for block in _blocks(data):
-        for row, run in enumerate(block.runs.tolist()):
-            if run in held:
-                held[run].add(block.language)
-                by_language.setdefault(block.language, []).append((run, float(block.score[row])))
+        rows = [row for row, run in enumerate(block.runs.tolist()) if run in held]
+        for row in rows:
+            run = int(block.runs[row])
+            held[run].add(block.language)
+            by_language.setdefault(block.language, []).append((run, float(block.score[row])))
+        if rows and _guesses(block, rows):
+            guessed.append(f"{block.language} {block.score[rows].mean():.1f} beside {block.guess:.1f}")
     found = [_left_out(run) for run in runs if not run.ok]
+    if guessed:
+        where = f"in {len(guessed)} of {len(by_language)} languages"
+        detail = f"{name} is not told from always giving the most frequent answer {where}: {_listed(guessed)}"
+        found.append(Finding("guessing", "warning", _ids(data, held), "", detail))
     rowless = "the run has no rows in the table examples"
     found += [Finding("missing", "warning", _ids(data, [i]), "", rowless) for i, languages in held.items() if not languages]
     for language, members in sorted(by_language.items()):
@@ -253,6 +265,14 @@ def _arm(data: Data, name: str, runs: list[Run], collapsed: dict[int, list[str]]
         found += _seeds(name, language, [data.runs[run] for run in sorted(here) if data.runs[run].seed is not None])
         found += _outliers(data, name, language, [(run, score) for run, score in members if run not in collapsed])
     return found
+
+
+def _guesses(block: Block, rows: list[int]) -> bool:
+    """Whether the mean score of runs cannot be told, over these examples, from that of always giving the most frequent answer."""
+    if block.guess is None or block.num_examples < ENOUGH:
+        return False
+    error = math.sqrt(block.guess * (100 - block.guess) / block.num_examples)
+    return float(block.score[rows].mean()) < block.guess + ABOVE * error
 
 
 def _seeds(name: str, language: str, trained: list[Run]) -> list[Finding]:

@@ -43,6 +43,7 @@ class Block:
     runs: (R,) indices of runs. score: (R,) points. num, den: (R, G) and (R or 1, G), sums per cluster whose ratio is the score, in the
     smallest of int16, float32 and float64 that holds them exactly.
     clusters: (G,) codes, equal across languages of one target where the test sets are parallel. examples, gold: digests of what was seen.
+    guess: points of always giving the most frequent gold, None where answers are not right or wrong or gold is not stored.
     constant: (R,) output is constant. predictions: digest of a run's predictions, "" where they are not stored.
     """
 
@@ -56,6 +57,7 @@ class Block:
     num_examples: int
     examples: str
     gold: str
+    guess: float | None
     constant: npt.NDArray[np.bool_]
     predictions: tuple[str, ...]
     statistics: tuple[str, ...]  # digest of a run's statistics
@@ -218,6 +220,10 @@ def _block(where: _TestSet, columns: TestSetRows, members: list[tuple[int, int, 
         num, den = value, np.ones((1, value.shape[1]))
         silent = np.zeros(len(value), dtype=bool)
         raw = value[:, None]
+    golds = columns.get("gold_code", first, last)
+    guess = None
+    if where.metric != "micro_f1" and golds is not None and np.isin(value, (0.0, 1.0)).all():
+        guess = 100 * int(np.unique(golds, return_counts=True)[1].max()) / len(golds)
     total = den.sum(axis=1)
     score = 100 * num.sum(axis=1) / np.where(total > 0, total, 1.0)
     constant = np.zeros(len(members), dtype=bool)
@@ -241,6 +247,7 @@ def _block(where: _TestSet, columns: TestSetRows, members: list[tuple[int, int, 
         num_examples=len(cluster),
         examples=examples,
         gold=gold,
+        guess=guess,
         constant=constant,
         predictions=tuple(predictions),
         statistics=tuple(_digest(examples.encode(), row.tobytes()) for row in raw),
