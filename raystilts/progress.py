@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from raystilts.schedule import Schedule
+from raystilts.study import Plan
 
+SIZES = (3, 2, 1, 0)  # of the names in a kind of job that must be the same, the most alike first
 SHOWN = 8  # running jobs that the live view names
 REFRESHED = 2  # times a second
 
@@ -22,16 +24,16 @@ class Progress:
 
     def __init__(self, schedule: Schedule, slots: int) -> None:
         self.schedule, self.slots = schedule, slots
-        self.seconds: dict[tuple[str, str], tuple[int, float]] = {}  # by role and encoder: how many jobs, and the sum
+        self.seconds: dict[tuple[str, ...], tuple[int, float]] = {}  # by role, encoder and task, and by less: how many jobs, and the sum
         self.started = time.monotonic()
-        self.num_left: Counter[tuple[str, str]] = Counter((schedule.plan.roles[key], schedule.plan.encoders[key]) for key in schedule.jobs)
+        self.num_left: Counter[tuple[str, ...]] = Counter(_kind(schedule.plan, key) for key in schedule.jobs)
         self.num_settled = 0
 
     def ended(self, key: str, outcome: str) -> None:
         """Print the line of a job."""
         schedule, plan, store = self.schedule, self.schedule.plan, self.schedule.store
         for settled in schedule.settled[self.num_settled :]:
-            self.num_left[plan.roles[settled], plan.encoders[settled]] -= 1
+            self.num_left[_kind(plan, settled)] -= 1
             self.num_settled += 1
         if outcome == "again":
             why = schedule.failures[key].reason.strip().splitlines()[-1]
@@ -39,23 +41,28 @@ class Progress:
             return
         finished = [store.record(stage) for stage in schedule.jobs[key] if store.has(stage)]
         took = sum(record["seconds"] for record in finished)
-        of = plan.roles[key], plan.encoders[key]
-        number, total = self.seconds.get(of, (0, 0.0))
-        self.seconds[of] = number + 1, total + took
+        for size in SIZES:
+            number, total = self.seconds.get(_kind(plan, key)[:size], (0, 0.0))
+            self.seconds[_kind(plan, key)[:size]] = number + 1, total + took
         place = f"[{len(schedule.done) + len(schedule.failed)}/{len(schedule.jobs)}]"
         text = f"{place} {plan.label(key)}  {took:.1f} s{_score(finished)}" if outcome == "done" else f"{place} FAILED {plan.label(key)}"
         left = self.time_left()
         print(f"{text}  ({duration(left)} left)" if left else text, flush=True)
 
     def time_left(self) -> float:
-        """Seconds until the end: from the mean duration so far of jobs of the same role and encoder, or of all where there is none."""
+        """Seconds until the end: from the mean duration so far of jobs of the same role, encoder and task, or else of the next alike."""
         known, left = dict(self.seconds), dict(self.num_left)  # a terminal's view looks from a thread of its own
-        every = sum(number for number, _ in known.values()), sum(took for _, took in known.values())
         total = 0.0
         for of, waiting in left.items():
-            number, took = known.get(of, every)
+            number, took = next(known[of[:size]] for size in SIZES if of[:size] in known)
             total += waiting * took / number
         return total / max(1, min(self.slots, sum(left.values())))
+
+
+def _kind(plan: Plan, key: str) -> tuple[str, ...]:
+    """Jobs of one kind take about as long as each other."""
+    task = plan.stages[key].task
+    return plan.roles[key], plan.encoders[key], task.name if task else ""
 
 
 def _score(finished: list[dict[str, Any]]) -> str:

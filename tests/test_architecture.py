@@ -93,7 +93,7 @@ ALLOWED = {
     "schedule": {"faults", "store", "study"},
     "cost": {"data", "errors", "features", "mixing", "stage", "study", "task", "tasks"},
     "simulate": {"data", "errors", "progress", "schedule", "stage", "store", "study", "task"},
-    "progress": {"schedule"},
+    "progress": {"schedule", "study"},
     "tracking": {"errors", "masking", "study"},
     "sweep": {"errors", "execute", "experiment", "faults", "masking", "progress", "schedule", "study", "tracking", "watch", "workers"},
     "workers": {"execute", "faults", "stage", "study", "tracking", "train"},

@@ -45,6 +45,18 @@ def test_the_view_counts_and_names_what_runs() -> None:
     assert " cannot start" in view(shown)[0]
 
 
+def test_the_time_left_is_that_of_the_most_alike() -> None:
+    """Each job that is left counts as the mean of those of its role, encoder and task; without any, of its role and encoder, and so on."""
+    schedule = Schedule(PLAN, Memory())
+    shown = Progress(schedule, 2)
+    kinds = [kind for kind, number in shown.num_left.items() for _ in range(number)]
+    role, encoder, task = kinds[0]
+    shown.seconds = {(): (4, 40.0), (role,): (3, 36.0), (role, encoder): (2, 40.0), (role, encoder, task): (1, 30.0)}
+    each = [30 if kind == kinds[0] else 20 if kind[:2] == kinds[0][:2] else 12 if kind[0] == role else 10 for kind in kinds]
+    assert len(set(each)) >= 3
+    assert shown.time_left() == sum(each) / 2
+
+
 def test_gpus_are_shown_where_there_are_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What nvidia-smi says is a line per GPU; a tool that fails, or none, is no line."""
     tool = tmp_path / "nvidia-smi"
