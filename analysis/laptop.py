@@ -20,7 +20,62 @@ from check_report import check, table, told
 FOLDER = Path(__file__).with_name("laptop")
 Row = dict[str, str]
 NONE = "none"
+SAME_DATA = {("taxinli", "xnli-dev"), ("mixture", "xnli-dev"), ("ccg", "udpos"), ("mixture", "udpos")}
+"""Pairs whose two phases train on the same pairs or sentences."""
 WORDS = {"gain": "gain", "loss": "loss", "undecided": "cannot tell", "refused": "refused"}
+
+
+TEMPLATE = """# Do English intermediate tasks help a small encoder in low-resource languages, and alike with 6 layers and with 12?
+
+A real study that fits on two processor cores: {runs} runs of multilingual-e5-small, with all of its 12 layers and cut down to 6.
+`experiments/laptop.py` was written down, with its families and its margin of one point, before its first run. `report.md` is the report
+that raystilts wrote. `python analysis/laptop.py` computes every number of this page from `tables/`, and checks the report's.
+
+{ran}
+
+## Are the gains robust in low-resource languages?
+
+Pooled over a target's low-resource languages, of {num_low} combinations of target, intermediate task and encoder: {low}. Of {num_same} of
+them both phases train on the same pairs or sentences (MNLI and the mixture before XNLI, CCG and the mixture before UD-POS): {same}. Of the
+other {num_other}: {other}.
+
+- Gains: {gains}.
+- Losses: {losses}.
+
+{grid}
+
+In points, with 95 % intervals; *gain* and *loss* are those that stand after Holm correction within a target. With the languages as a
+sample, so that the claim is about languages that were not tested, too: {sample}.
+
+In single languages, of {num_single} comparisons: {single}. What other rules claim of the same runs:
+
+{practices}
+
+## Do they scale from 6 layers to 12?
+
+Over low-resource languages, of {num_scales} comparisons: {verdicts}.
+
+{scaling}
+
+The difference is the gain with 12 layers less that with 6, in points. *equivalent*: the same within a point.
+
+## What these data cannot say
+
+- The encoder with 6 layers is a truncation of the other, not a model that was pretrained small. Nothing here is about XLM-R Base and Large.
+- The family's contrastive pretraining has seen inference and question answering data. Gains of these tasks may be smaller than XLM-R's.
+- Trainings are of hundreds to thousands of examples. Where a target stays near guessing (the report's findings name such arms), a gain says
+  that the intermediate training taught what the target's own could not, not that it helps a model that is trained well.
+- One recipe a task, chosen on English dev with the smaller encoder: another may change a gain as much as another intermediate task.
+- At most a hundred test examples a language, three hundred of XNLI: single languages can only be decided where gains are large.
+
+## What would settle it
+
+{noise}
+
+*Detectable*: the true gain that a single language's runs would find with 80 % power, before correction. *Seeds*: what an arm would need for
+a gain of one point; where that is out of reach, there are too few test examples for any number of seeds. The same file with XLM-R Base and
+Large, whole training and test sets and such numbers of seeds is the study that settles it.
+"""
 
 
 def points(row: Row) -> str:
@@ -69,6 +124,11 @@ def ran(folder: Path) -> list[str]:
     return lines
 
 
+def named(rows: Sequence[Row], claim: str) -> str:
+    """The pooled gains of a claim, one after the other."""
+    return "; ".join(f"{arm(row)} {points(row)}" for row in rows if row["claim"] == claim) or "none"
+
+
 def grid(rows: Sequence[Row]) -> list[str]:
     """Target and intermediate down, encoders across."""
     encoders = sorted({row["encoder"] for row in rows}, key=len)
@@ -111,20 +171,32 @@ def practices(folder: Path) -> list[str]:
 
 def text(folder: Path) -> str:
     """README.md."""
-    low, gains = pooled(folder, "low"), table(folder, "gains")
-    return "\n".join(
-        [
-            "# What a small study says",
-            "",
-            f"Pooled over low-resource languages: {counted(low)} of {len(low)}. In single languages: {counted(gains)} of {len(gains)}.",
-            "",
-            *grid(low),
-            "",
-            *scaling(folder),
-            "",
-            *noise(folder),
-            "",
-        ]
+    low, scales = pooled(folder, "low"), [row for row in table(folder, "scaling") if row["group"] == "low" and row["scale"] == "points"]
+    of_one = {row["contrast"] for row in low}
+    gains = [row for row in table(folder, "gains") if row["contrast"] in of_one]
+    same = [row for row in low if (row["intermediate"], row["target"]) in SAME_DATA]
+    other = [row for row in low if row not in same]
+    verdicts = [row["verdict"] for row in scales]
+    return TEMPLATE.format(
+        runs=len({row["run_id"] for row in table(folder, "scores")}),
+        ran="\n".join(ran(folder)),
+        num_low=len(low),
+        low=counted(low),
+        num_same=len(same),
+        same=counted(same),
+        num_other=len(other),
+        other=counted(other),
+        gains=named(other, "gain"),
+        losses=named(other, "loss"),
+        grid="\n".join(grid(low)),
+        sample=counted(pooled(folder, "low", "languages_as_sample")),
+        num_single=len(gains),
+        single=counted(gains),
+        practices="\n".join(practices(folder)),
+        num_scales=len(scales),
+        verdicts=", ".join(f"{word} {verdicts.count(word)}" for word in dict.fromkeys(verdicts)),
+        scaling="\n".join(scaling(scales)),
+        noise="\n".join(noise(gains)),
     )
 
 
