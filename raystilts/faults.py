@@ -30,12 +30,17 @@ class Failure:
 DIVERGED = "diverged: "  # so begins the last line of why a training stopped whose loss or gradients were no numbers
 _DIVERGED = re.compile(r"\bDivergedError: (.+)")  # also where it was raised in another process, of which only the text is known
 _MEMORY = re.compile(r"\b(OutOfMemoryError|MemoryError|can't allocate memory)\b")
+_KILLED = re.compile(r"\d+ worker\(s\) were killed due to the node running low on memory")
+LESS_MEMORY = "--recompute and fewer stages at a time (--max-concurrent) need less and change no result."
 DIED = Failure("its process died without a word (out of memory?)", again=True)
 
 
 def sentence(text: str) -> str:
-    """The first sentence of the last line of what Ray says of an error: the lines before it are numbers, the sentences after it advice."""
-    return text.strip().splitlines()[-1].split(". ")[0]
+    """Why a process was lost, of what Ray says: the first sentence of its last line, because the lines before it are numbers and the
+    sentences after it advice. Where a node ran out of memory, that line is advice, too.
+    """
+    killed = _KILLED.search(text)
+    return f"{killed[0]}; {LESS_MEMORY}" if killed else text.strip().splitlines()[-1].split(". ")[0]
 
 
 def divergence(reason: str) -> str:
@@ -62,7 +67,7 @@ def failure(error: BaseException, what: str, root: Path) -> Failure:
     if number in FULL:
         lines.append(f"{os.strerror(number)}: make room on the disk that holds {root}, then run the same command again.")
     if _MEMORY.search(lines[-1]):
-        lines.append("Out of memory: --recompute and fewer stages at a time (--max-concurrent) need less and change no result.")
+        lines.append(f"Out of memory: {LESS_MEMORY}")
     if found := _DIVERGED.search("\n".join(lines)):
         lines.append(f"{DIVERGED}{found[1]}")
     return Failure(masked("\n".join(line.rstrip("\n") for line in lines)), again=number is not None)

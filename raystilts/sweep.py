@@ -25,6 +25,7 @@ from raystilts.execute import Perform, Site, execute, perform_here
 from raystilts.experiment import MODULE
 from raystilts.faults import DIED, MAX_TRIES, Failure, divergence, failure, sentence
 from raystilts.masking import masked
+from raystilts.process import release_memory
 from raystilts.progress import Progress, live
 from raystilts.schedule import Schedule
 from raystilts.study import Plan
@@ -71,6 +72,7 @@ def attempt(keys: list[str], plan: Plan, site: Site, perform: Perform) -> Failur
                     site.store.note("start", key)
                     execute(key, plan, site, perform)
                     site.store.note("done", key)
+            release_memory()
         except Exception as error:
             with contextlib.suppress(OSError):  # the disk that failed the stage may be the journal's
                 site.store.note("failed", key)
@@ -101,17 +103,16 @@ def summarise(schedule: Schedule) -> None:
 
 def run_on_ray(plan: Plan, site: Site, cluster: Cluster) -> None:
     """Run the plan's missing stages on Ray. Raises KeyboardInterrupt after an orderly stop on Ctrl-C."""
-    with (
-        tempfile.TemporaryDirectory(prefix="raystilts-", ignore_cleanup_errors=True) as scratch,
-        connected(cluster, site, scratch) as slots,
-    ):
-        schedule = Schedule(plan, site.store)
+    with tempfile.TemporaryDirectory(prefix="raystilts-", ignore_cleanup_errors=True) as scratch:
+        schedule, whole = Schedule(plan, site.store), False
         try:
-            interrupted = _tune(schedule, plan, site, cluster, slots, Path(scratch))
+            while not whole:
+                with connected(cluster, site, scratch) as slots:
+                    whole = _tune(schedule, plan, site, cluster, slots, scratch)
         finally:
             site.store.clear_partial(site.run)
     summarise(schedule)
-    if interrupted:
+    if schedule.num_left > 0:  # Tune stops in good order on Ctrl-C and returns as if it were done
         raise KeyboardInterrupt
 
 
@@ -216,8 +217,8 @@ def _give_up(said: str, scratch: str) -> None:
     os._exit(2)
 
 
-def _tune(schedule: Schedule, plan: Plan, site: Site, cluster: Cluster, slots: int, scratch: Path) -> bool:
-    """Let Tune run the schedule's jobs; returns whether it was interrupted."""
+def _tune(schedule: Schedule, plan: Plan, site: Site, cluster: Cluster, slots: int, scratch: str) -> bool:
+    """Let Tune run the schedule's jobs; returns what `run_trials` does."""
     from ray import tune  # noqa: PLC0415
 
     progress = Progress(schedule, slots)
@@ -230,12 +231,11 @@ def _tune(schedule: Schedule, plan: Plan, site: Site, cluster: Cluster, slots: i
         ended(schedule, progress, key, failed)
 
     tracked = cluster.tracking is not None
-    trainable = tune.with_parameters(run_job, plan=plan, site=site, work=schedule.jobs, scratch=str(scratch), tracked=tracked)
+    trainable = tune.with_parameters(run_job, plan=plan, site=site, work=schedule.jobs, scratch=scratch, tracked=tracked)
     bundle = {"node:__internal_head__": 0.001} if site.workers > 1 else site.resources
     most = len(schedule.jobs) * MAX_TRIES
     with live(progress) if not cluster.verbose else contextlib.nullcontext():
-        run_trials(trainable, bundle, start, end, lambda: schedule.over, most, slots, scratch / "tune", cluster)
-    return schedule.num_left > 0  # Tune stops in good order on Ctrl-C and returns as if it were done
+        return run_trials(trainable, bundle, start, end, lambda: schedule.over, most, slots, scratch, cluster)
 
 
 def run_trials(
@@ -246,13 +246,16 @@ def run_trials(
     over: Callable[[], bool],
     most: int,
     slots: int,
-    folder: Path,
+    scratch: str,
     cluster: Cluster,
-) -> None:
+) -> bool:
     """Let Ray Tune run trials as they become ready, at most `most` of them and `slots` at a time.
 
     start: what is ready and its trial's configuration; None where nothing is ready now, and `over` says whether ever. ended: told of what
     has ended, and why it stopped early: what the trainable has returned of it, or that its process was lost.
+
+    Returns False where Tune gave up, because Ray has killed a process of a node that ran out of memory, for which Tune has no rule. All
+    that ran then counts as lost; whoever connects to Ray anew ends it, and can go on.
     """
     from ray import tune  # noqa: PLC0415
     from ray.exceptions import RayTaskError  # noqa: PLC0415
@@ -292,15 +295,13 @@ def run_trials(
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
-            found = (
-                Failure(f"its process was lost: {masked(sentence(text))}", not isinstance(trial.get_error(), RayTaskError))
-                if text
-                else DIED
-            )
+            said = f"its process was lost: {masked(sentence(text))}" if text else ""
+            found = Failure(said, not isinstance(trial.get_error(), RayTaskError)) if said else DIED
             if trial.trial_id in searcher.of_trial:
                 ended(searcher.of_trial.pop(trial.trial_id), found)
 
-    tune.Tuner(
+    folder = Path(tempfile.mkdtemp(prefix="tune-", dir=scratch))
+    tuner = tune.Tuner(
         tune.with_resources(trainable, tune.PlacementGroupFactory([dict(resources)])),
         tune_config=tune.TuneConfig(search_alg=searcher, num_samples=most, max_concurrent_trials=slots, reuse_actors=True),
         run_config=tune.RunConfig(
@@ -309,7 +310,24 @@ def run_trials(
             verbose=1 if cluster.verbose else 0,
             callbacks=[Lost(), *([callback(cluster.tracking)] if cluster.tracking else ())],
         ),
-    ).fit()
+    )
+    gone = _fit(tuner)
+    for trial in list(searcher.of_trial) if gone else []:
+        ended(searcher.of_trial.pop(trial), gone)
+    return not gone
+
+
+def _fit(tuner: Any) -> Failure | None:
+    """Run all trials; returns what became of those that ran when Tune gave up, None where it did not."""
+    from ray.exceptions import OutOfMemoryError  # noqa: PLC0415
+
+    try:
+        tuner.fit()
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, OutOfMemoryError):
+            raise
+        return Failure(f"its process was lost: {masked(sentence(str(error.__cause__)))}", again=True)
+    return None
 
 
 def run_job(

@@ -31,6 +31,7 @@ from raystilts.execute import Site, checkpoint_of, root_of
 from raystilts.faults import DIED, Failure
 from raystilts.halving import Budget, Search, Training, training_of
 from raystilts.population import Leg, Population, leg_of
+from raystilts.process import release_memory
 from raystilts.resume import STATE, Saving
 from raystilts.stage import Recipe, Stage
 from raystilts.store import Store
@@ -217,29 +218,30 @@ def run_on_ray(search: Search | Population, measure: Measure, site: Site, cluste
     """Let Ray Tune run the trainings, as many at a time as fit; returns whether it was interrupted."""
     if search.over:  # Ray need not start
         return False
-    with (
-        tempfile.TemporaryDirectory(prefix="raystilts-", ignore_cleanup_errors=True) as scratch,
-        sweep.connected(cluster, site, scratch) as slots,
-    ):
-        from ray import tune  # noqa: PLC0415
 
-        def start() -> tuple[Training | Leg, dict[str, Any]] | None:
-            training = search.start()
-            if training is None:
-                return None
-            config = training.record(None, 0.0)
-            return training, config | ({"run": parameters(training)} if tracked else {})
+    def start() -> tuple[Training | Leg, dict[str, Any]] | None:
+        training = search.start()
+        if training is None:
+            return None
+        config = training.record(None, 0.0)
+        return training, config | ({"run": parameters(training)} if tracked else {})
 
-        def end(training: Training | Leg, failed: Failure | None) -> None:
-            site.store.obtain(search.folder / f"{training.key}.json")
-            ended(search, training, search.end(training.key, died=failed is not None))
+    def end(training: Training | Leg, failed: Failure | None) -> None:
+        site.store.obtain(search.folder / f"{training.key}.json")
+        ended(search, training, search.end(training.key, died=failed is not None))
 
-        tracked = cluster.tracking is not None
-        read = partial(training_of if isinstance(search, Search) else leg_of, search.template)
-        told = {"store": site.store, "place": search.folder.relative_to(site.store.root), "tracked": tracked}
-        trainable = tune.with_parameters(run_trial, read=read, measure=measure, **told)
-        folder = Path(scratch) / "tune"
-        sweep.run_trials(trainable, site.resources, start, end, lambda: not search.running, search.limit, slots, folder, cluster)
+    tracked = cluster.tracking is not None
+    read = partial(training_of if isinstance(search, Search) else leg_of, search.template)
+    told = {"store": site.store, "place": search.folder.relative_to(site.store.root), "tracked": tracked}
+    with tempfile.TemporaryDirectory(prefix="raystilts-", ignore_cleanup_errors=True) as scratch:
+        whole = False
+        while not whole:
+            with sweep.connected(cluster, site, scratch) as slots:
+                from ray import tune  # noqa: PLC0415
+
+                trainable = tune.with_parameters(run_trial, read=read, measure=measure, **told)
+                most = search.limit
+                whole = sweep.run_trials(trainable, site.resources, start, end, lambda: not search.running, most, slots, scratch, cluster)
     return not search.over  # Tune stops in good order on Ctrl-C and returns as if it were done
 
 
@@ -275,6 +277,7 @@ def run_trial(
         store.share(perform(training, partial(measure, tell=tell) if tell else measure, folder))
     except Exception:
         store.fail(training.key, traceback.format_exc())
+    release_memory()
     if tell:
         path = folder / f"{training.key}.json"
         score = json.loads(path.read_text(encoding="utf-8"))["dev_score"] if path.is_file() else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -176,6 +177,32 @@ def test_a_worker_of_ray_train_that_is_lost_is_replaced(experiment: Path, calm: 
     assert here.keys() == there.keys()
     resumed, alone = ([line["loss"] for line in found[key]["losses"]] for found in (here, there))
     assert resumed == pytest.approx(alone, abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.promise("What Ray kills because a node runs out of memory is tried again")
+def test_what_ray_kills_for_memory_is_tried_again(experiment: Path, calm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine fills up while a stage trains, and Ray's memory monitor kills its worker, for which Tune has no rule: the sweep connects
+    anew and ends well.
+    """
+    memory = psutil.virtual_memory()
+    if memory.available < 10 * 2**30:
+        pytest.skip("needs 10 GiB of memory that is free")
+    monkeypatch.setenv("RAY_memory_usage_threshold", f"{(memory.total - memory.available + 4 * 2**30) / memory.total:.4f}")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    sweep = Sweep(experiment, tmp_path / "store", *OFTEN)
+    key, worker = sweep.until(sweep.stopped)
+    full = torch.ones(3 * 2**29)  # 6 GiB
+    deadline = time.monotonic() + 60
+    while psutil.pid_exists(worker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    del full
+    assert sweep.code() == 0, sweep.said
+    assert re.search(r"its process was lost: \d worker\(s\) were killed due to the node running low on memory; --recompute and", sweep.said)
+    assert "Refer to" not in sweep.said
+    assert key in again(sweep.store)
+    assert Store(sweep.store).record(key)["result"]["resumed_at"]
+    same(calm, sweep.store)
 
 
 @pytest.fixture
