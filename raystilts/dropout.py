@@ -20,6 +20,8 @@ from torch.overrides import TorchFunctionMode
 
 VALUES = 2**16
 WORDS = 2**64 - 1
+OTHERS = {"inplace", "is_causal", "enable_gqa"}
+"""What torch's functions also do, of which none is replaced that does it."""
 HIDDEN = -1e30  # finite, so that a row whose keys are all hidden has shares
 
 
@@ -36,10 +38,8 @@ def scale_of(p: float) -> float:
     return VALUES / left if left else 0.0
 
 
-def dropout(values: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """`torch.nn.functional.dropout`; never in place, which nothing here asks for."""
-    if inplace:
-        raise NotImplementedError("dropout in place")
+def dropout(values: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """`torch.nn.functional.dropout`, not in place."""
     return torch.where(kept(values, p), values, 0.0).mul_(scale_of(p)) if training and p else values
 
 
@@ -65,16 +65,18 @@ def fast_dropout(device: torch.device) -> AbstractContextManager[object]:
 
 
 class FastDropout(TorchFunctionMode):
-    """Within it, torch's dropout, and its attention where that drops out, are those of this module."""
+    """Within it, torch's dropout, and its attention where that drops out, are those of this module; in place, in decoders and where
+    heads share keys they stay torch's own.
+    """
 
     def __torch_function__(
         self, function: Callable[..., Any], _types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        named = dict(kwargs or {})
+        named = {name: value for name, value in (kwargs or {}).items() if name not in OTHERS or value}
+        if named.keys() & OTHERS:
+            return function(*args, **named)
         if function is functional.dropout:
             return dropout(*args, **named)
         if function is functional.scaled_dot_product_attention and named.get("dropout_p"):
-            if named.pop("is_causal", False) or named.pop("enable_gqa", False):
-                raise NotImplementedError("attention of decoders")
             return attention(*args, **named)
         return function(*args, **named)

@@ -87,11 +87,17 @@ def test_attention_drops_shares() -> None:
 
 
 def test_gpus_keep_their_own() -> None:
-    """Only processors' dropout is replaced; what encoders never do is refused, not ignored."""
+    """Only processors' dropout is replaced, and of it what encoders do: the rest is torch's, mask by mask."""
     assert not isinstance(fast_dropout(torch.device("cuda")), FastDropout)
     assert isinstance(fast_dropout(torch.device("cpu")), FastDropout)
-    query = torch.randn(SHAPES[0])
-    with FastDropout(), pytest.raises(NotImplementedError, match="decoders"):
-        functional.scaled_dot_product_attention(query, query, query, dropout_p=0.1, is_causal=True)
-    with pytest.raises(NotImplementedError, match="in place"):
-        dropout.dropout(query, 0.1, inplace=True)
+    query, groups = torch.randn(SHAPES[0]), torch.randn(SHAPES[0][0], 1, *SHAPES[0][2:])
+    for call in (
+        lambda: functional.scaled_dot_product_attention(query, query, query, dropout_p=0.1, is_causal=True),
+        lambda: functional.scaled_dot_product_attention(query, groups, groups, dropout_p=0.1, enable_gqa=True),
+        lambda: functional.dropout(query.clone(), 0.1, inplace=True),
+    ):
+        torch.manual_seed(7)
+        theirs = call()
+        torch.manual_seed(7)
+        with FastDropout():
+            assert torch.equal(call(), theirs)
