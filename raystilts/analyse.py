@@ -21,7 +21,7 @@ from raystilts.report import LanguageFacts, Story, verdict_lines, write_report
 from raystilts.stats.scores import LOSS
 
 LEVELS = (LOW, "high")
-RUN_COLUMNS = ("reported_score", "dev_score", "num_parameters", "seed", "score")
+RUN_COLUMNS = ("reported_score", "dev_score", "intermediate_dev_score", "num_parameters", "seed", "score")
 NAMES = ("run_id", "language", "example_id", "cluster_id")
 STATISTICS = ("s0", "s1", "s2")
 

@@ -129,6 +129,8 @@ def runs_table(plan: Plan, store: Store) -> pa.Table:
         record = store.record(cell.evaluation.key)["result"] if is_done else {}
         above = cell.evaluation.parent
         trained = store.record(above.key)["result"] if above and above.key in done else {}
+        before = cell.intermediate_stage
+        taught = store.record(before.key)["result"] if before and before.key in done else {}
         rows.append(
             {
                 "run_id": run_id(cell),
@@ -136,7 +138,8 @@ def runs_table(plan: Plan, store: Store) -> pa.Table:
                 "num_parameters": record.get("num_parameters"),
                 "intermediate": cell.intermediate,
                 **({"method": cell.method} if plan.study.methods else {}),
-                "intermediate_run_id": cell.intermediate_stage.key if cell.intermediate_stage else None,
+                "intermediate_run_id": before.key if before else None,
+                "intermediate_dev_score": taught.get("dev_score"),
                 "target": cell.target,
                 "trained_on": _trained_on(cell),
                 "seed": cell.seed,
@@ -147,7 +150,7 @@ def runs_table(plan: Plan, store: Store) -> pa.Table:
             }
         )
     text, whole = pa.string(), pa.int64()
-    types = {"num_parameters": whole, "seed": whole, "dev_score": pa.float64()}
+    types = {"num_parameters": whole, "seed": whole, "dev_score": pa.float64(), "intermediate_dev_score": pa.float64()}
     return pa.Table.from_pylist(rows, pa.schema([(name, types.get(name, text)) for name in rows[0]]))
 
 

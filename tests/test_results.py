@@ -57,6 +57,24 @@ def test_scores_in_the_report_are_those_of_the_predictions(store: Store) -> None
         assert row["score"] == pytest.approx(expected, abs=1e-9)
 
 
+def test_the_report_lists_what_each_intermediate_training_scored(store: Store) -> None:
+    """One row per intermediate task and encoder, with the English dev score of each seed as its stage's record has it."""
+    dev: dict[tuple[str, str], dict[int, float]] = {}
+    for cell in PLAN.cells:
+        if cell.intermediate_stage and cell.seed is not None:
+            score = store.record(cell.intermediate_stage.key)["result"]["dev_score"]
+            dev.setdefault((cell.intermediate, cell.encoder), {})[cell.seed] = score
+    assert {row["intermediate_dev_score"] for row in table(store, "scores")} == {None} | {
+        one for found in dev.values() for one in found.values()
+    }
+    text = (store.root / "report" / "report.md").read_text(encoding="utf-8").partition("## Intermediate trainings")[2].partition("\n## ")[0]
+    for (intermediate, encoder), found in dev.items():
+        seeds = ", ".join(f"{seed}: {score:.1f}" for seed, score in sorted(found.items()))
+        ends = f"{min(found.values()):.2f} | {np.median(list(found.values())):.2f} | {max(found.values()):.2f}"
+        assert f"| {intermediate} | {encoder} | {ends} | {seeds} |" in text
+    assert text.count("\n|") == len(dev) + 2
+
+
 def test_gains_are_recomputed_by_hand(store: Store) -> None:
     """A gain, its standard error, degrees of freedom and p-value equal the formulas of the two-way estimator, computed in plain numpy."""
     rows = [row for row in table(store, "gains") if row["policy"] == "all" and row["target"] == "kind" and row["theta"] is not None]

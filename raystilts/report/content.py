@@ -55,6 +55,7 @@ class Content:
     sections: list[Section]
     gains: Table
     findings: Table
+    intermediates: Table
     collapse: Table
     policies: Table | None
     policy_note: str
@@ -76,7 +77,13 @@ class Content:
         found = {"questions": self.questions, "gains": self.gains}
         for section in self.sections:
             found |= {f"{section.id}-{number}": table for number, table in enumerate([*section.tables, *section.more], 1)}
-        found |= {"findings": self.findings, "collapse": self.collapse, "practices": self.practices, "ledger": self.ledger}
+        found |= {
+            "findings": self.findings,
+            "intermediates": self.intermediates,
+            "collapse": self.collapse,
+            "practices": self.practices,
+            "ledger": self.ledger,
+        }
         found |= {"policies": self.policies} if self.policies else {}
         return {name: table for name, table in found.items() if table.rows}
 
@@ -106,6 +113,7 @@ def content(analysis: Analysis, story: Story, ledger: Sequence[Row] = (), altern
         sections=_sections(seen, verdicts),
         gains=tables.gains_table(seen),
         findings=listings.findings_table(story, analysis.findings.to_pylist()),
+        intermediates=listings.intermediates_table(analysis.scores),
         collapse=listings.collapse_table(analysis.collapse),
         policies=listings.policies_table(story, [one.policy for one in views], differing) if differing else None,
         policy_note=_policy_note(views, sum("language" in row for _, row, _ in differing)),

@@ -1,8 +1,9 @@
-"""Tables about the study as a whole: its questions, published claims, findings, collapsed runs, both policies."""
+"""Tables about the study as a whole: its questions, published claims, findings, intermediate trainings, collapsed runs, both policies."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from raystilts.report.answers import Answer
@@ -115,6 +116,26 @@ def collapse_table(collapse: Any) -> Table:
         )
         rows.append([*(text_field(row[name]) for name in names), count_field(row["collapsed"]), count_field(row["runs"]), rate, ends])
     return Table("Collapsed runs", columns, rows, "A collapsed run predicts the same for every example. Intervals: Clopper-Pearson.")
+
+
+def intermediates_table(scores: Any) -> Table:
+    """What each intermediate training scored on English dev; no rows where that is not known."""
+    names = [name for name in ("intermediate", "method", "encoder") if name in scores.column_names]
+    known: dict[tuple[str, ...], dict[int, float]] = {}
+    for row in scores.to_pylist() if "intermediate_dev_score" in scores.column_names else []:
+        if not absent(row["intermediate_dev_score"]) and row["seed"] is not None:
+            known.setdefault(tuple(row[name] for name in names), {})[row["seed"]] = row["intermediate_dev_score"]
+    rows = [
+        [
+            *(Field(name) for name in of),
+            *(score_field(end(by_seed.values()), hide=False) for end in (min, median, max)),
+            Field(", ".join(f"{seed}: {score:.1f}" for seed, score in sorted(by_seed.items()))),
+        ]
+        for of, by_seed in sorted(known.items())
+    ]
+    columns = [*words(*(name.capitalize() for name in names)), *numbers("Lowest", "Median", "Highest"), *words("By seed")]
+    note = "Scores on English dev data of the intermediate task. Runs whose intermediate training has failed stay in their arms."
+    return Table("Intermediate trainings", columns, rows, note)
 
 
 def policies_table(story: Story, names: Sequence[str], differing: Sequence[tuple[Arm, Row, Row]]) -> Table:

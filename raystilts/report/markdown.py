@@ -33,6 +33,8 @@ def markdown(what: Content) -> str:
         lines += _section(section)
     lines += ["## All gains", "", *_table(what.gains)]
     lines += ["## Findings", "", *(_table(what.findings) if what.findings.rows else ["Nothing was found.", ""])]
+    if what.intermediates.rows:
+        lines += ["## Intermediate trainings", "", *_table(what.intermediates)]
     if what.collapse.rows:
         lines += ["## Collapsed runs", "", *_table(what.collapse)]
     lines += ["## Both collapse policies", "", escape(what.policy_note), ""]

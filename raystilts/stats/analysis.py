@@ -289,7 +289,7 @@ def _table(schema: str, rows: list[dict[str, Any]], labels: Sequence[str]) -> pa
 
 def _scores(data: Data, plan: Plan) -> pa.Table:
     """The score of every run in every language."""
-    usual = ("encoder", "num_parameters", "intermediate", "method", "target", "trained_on", "seed", "dev_score")
+    usual = ("encoder", "num_parameters", "intermediate", "method", "target", "trained_on", "seed", "dev_score", "intermediate_dev_score")
     chosen = [column for contrast in plan.contrasts for side in (contrast.plus, contrast.minus) for column in side]
     names = [name for name in dict.fromkeys((*usual, *chosen)) if name in data.columns and name not in ("run_id", "language")]
     rows = [
