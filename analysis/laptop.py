@@ -22,6 +22,8 @@ Row = dict[str, str]
 NONE = "none"
 SAME_DATA = {("taxinli", "xnli-dev"), ("mixture", "xnli-dev"), ("ccg", "udpos"), ("mixture", "udpos")}
 """Pairs whose two phases train on the same pairs or sentences."""
+LEAST = 3
+"""Of a level, for a pooled claim."""
 WORDS = {"gain": "gain", "loss": "loss", "undecided": "cannot tell", "refused": "refused"}
 
 
@@ -32,6 +34,10 @@ A real study that fits on two processor cores: {runs} runs of multilingual-e5-sm
 that raystilts wrote. `python analysis/laptop.py` computes every number of this page from `tables/`, and checks the report's.
 
 {ran}
+
+What the intermediate trainings scored on their own English dev data, each of five seeds:
+
+{trainings}
 
 ## Are the gains robust in low-resource languages?
 
@@ -46,6 +52,10 @@ other {num_other}: {other}.
 
 In points, with 95 % intervals; *gain* and *loss* are those that stand after Holm correction within a target. With the languages as a
 sample, so that the claim is about languages that were not tested, too: {sample}.
+
+Targets with fewer than three low-resource languages here, over all of their languages:
+
+{high}
 
 In single languages, of {num_single} comparisons: {single}. What other rules claim of the same runs:
 
@@ -80,7 +90,8 @@ Large, whole training and test sets and such numbers of seeds is the study that 
 
 def points(row: Row) -> str:
     """A pooled estimate with its interval."""
-    return f"{float(row['theta']):+.2f} [{float(row['lo']):+.2f}, {float(row['hi']):+.2f}]" if row["theta"] else "refused"
+    theta, low, high = (f"{float(row[name]):+.2f}" if row[name] else "" for name in ("theta", "lo", "hi"))
+    return f"{theta} [{low}, {high}]".replace("-0.00", "0.00").replace("+0.00", "0.00") if theta else "refused"
 
 
 def arm(row: Row) -> str:
@@ -135,8 +146,20 @@ def grid(rows: Sequence[Row]) -> list[str]:
     lines = [f"| target | after | languages | {' | '.join(encoders)} |", f"|---|---|---:|{'---|' * len(encoders)}"]
     for target, intermediate in dict.fromkeys((row["target"], row["intermediate"]) for row in rows):
         cells = [row for row in rows if (row["target"], row["intermediate"]) == (target, intermediate)]
-        by_encoder = {row["encoder"]: f"{points(row)}: {WORDS[row['claim']]}" for row in cells}
+        by_encoder = {row["encoder"]: f"{points(row)}: {WORDS[row['claim']]}" if row["theta"] else "refused" for row in cells}
         lines.append(f"| {target} | {intermediate} | {cells[0]['n_languages']} | {' | '.join(by_encoder.get(e, '') for e in encoders)} |")
+    return lines
+
+
+def trainings(folder: Path) -> list[str]:
+    """What each intermediate training scored on English dev."""
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for row in table(folder, "scores"):
+        if row["intermediate_dev_score"]:
+            found.setdefault((row["intermediate"], row["encoder"]), {})[int(row["seed"])] = float(row["intermediate_dev_score"])
+    lines = ["| intermediate | encoder | English dev, by seed |", "|---|---|---|"]
+    for (intermediate, encoder), scores in sorted(found.items(), key=lambda item: (item[0][0], len(item[0][1]))):
+        lines.append(f"| {intermediate} | {encoder} | {', '.join(f'{scores[seed]:.1f}' for seed in sorted(scores))} |")
     return lines
 
 
@@ -176,10 +199,13 @@ def text(folder: Path) -> str:
     gains = [row for row in table(folder, "gains") if row["contrast"] in of_one]
     same = [row for row in low if (row["intermediate"], row["target"]) in SAME_DATA]
     other = [row for row in low if row not in same]
+    most = {target: max(int(row["n_languages"]) for row in low if row["target"] == target) for target in {row["target"] for row in low}}
+    few = [row for row in pooled(folder, "all") if most.get(row["target"], 0) < LEAST]
     verdicts = [row["verdict"] for row in scales]
     return TEMPLATE.format(
         runs=len({row["run_id"] for row in table(folder, "scores")}),
         ran="\n".join(ran(folder)),
+        trainings="\n".join(trainings(folder)),
         num_low=len(low),
         low=counted(low),
         num_same=len(same),
@@ -189,6 +215,7 @@ def text(folder: Path) -> str:
         gains=named(other, "gain"),
         losses=named(other, "loss"),
         grid="\n".join(grid(low)),
+        high="\n".join(grid(few)),
         sample=counted(pooled(folder, "low", "languages_as_sample")),
         num_single=len(gains),
         single=counted(gains),

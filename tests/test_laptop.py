@@ -7,16 +7,20 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from places import ROOT, experiment, finished
+import pytest
+from places import ROOT, experiment, finished, script
 
 from raystilts import data, model, results
 from raystilts.stage import Architecture, Encoder, Recipe
 from raystilts.tasks.nli import XNLI
 
 
-def test_real_tasks_run_and_their_scores_are_recomputed_elsewhere(shared_data: Path, tmp_path: Path) -> None:
+def test_real_tasks_run_and_their_scores_are_recomputed_elsewhere(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """XNLI, UD-POS, WikiANN, SIB-200 and Tatoeba, alone and after MNLI and CCG: every stage runs on the real files, and a script that
-    knows nothing of raystilts computes exactly the reported scores from the prediction tables, in more than ten languages.
+    knows nothing of raystilts computes exactly the reported scores from the prediction tables, in more than ten languages. The page about
+    the study is computed from the report's tables, and another digit in it is found.
     """
     texts = [text for example in data.examples(XNLI, "dev", "en", shared_data)[:500] for text in example.texts]
     model.initialise(tmp_path / "tiny", texts, Architecture(1, 16, 1, 32, 500), 0)
@@ -34,9 +38,17 @@ def test_real_tasks_run_and_their_scores_are_recomputed_elsewhere(shared_data: P
     lines = results.write(plan, store, tmp_path / "report", "raystilts run")
     assert any("tatoeba" in line for line in lines)
     assert "taxinli &gt; xnli-dev: both phases train on the same data" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
-    script = [sys.executable, str(ROOT / "analysis" / "recompute_scores.py"), str(store.root)]
-    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    recompute = [sys.executable, str(ROOT / "analysis" / "recompute_scores.py"), str(store.root)]
+    done = subprocess.run(recompute, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     languages = {code for cell in plan.cells for code in cell.languages}
     assert len(languages) > 10
     assert f"{sum(len(cell.languages) for cell in plan.cells)} scores recomputed, 0 differ" in done.stdout
+    monkeypatch.syspath_prepend(ROOT / "analysis")
+    page = script("analysis/laptop.py")
+    monkeypatch.setattr(page, "FOLDER", tmp_path / "taken")
+    assert page.main([str(tmp_path / "report")]) == 0
+    assert page.main([]) == 0
+    text = (tmp_path / "taken" / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "taken" / "README.md").write_text(text.replace(" runs of", "0 runs of", 1), encoding="utf-8")
+    assert page.main([]) == 1
