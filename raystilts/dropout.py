@@ -72,11 +72,10 @@ class FastDropout(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable[..., Any], _types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        named = {name: value for name, value in (kwargs or {}).items() if name not in OTHERS or value}
-        if named.keys() & OTHERS:
-            return function(*args, **named)
-        if function is functional.dropout:
-            return dropout(*args, **named)
+        named = kwargs or {}
+        ours: Callable[..., Tensor] | None = dropout if function is functional.dropout else None
         if function is functional.scaled_dot_product_attention and named.get("dropout_p"):
-            return attention(*args, **named)
-        return function(*args, **named)
+            ours = attention
+        if ours is None or any(named.get(name) for name in OTHERS):
+            return function(*args, **named)
+        return ours(*args, **{name: value for name, value in named.items() if name not in OTHERS})

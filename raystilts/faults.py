@@ -43,6 +43,11 @@ def sentence(text: str) -> str:
     return f"{killed[0]}; {LESS_MEMORY}" if killed else text.strip().splitlines()[-1].split(". ")[0]
 
 
+def lost(text: str, *, again: bool = True) -> Failure:
+    """What to keep of a process that was lost, of which Ray says this; DIED where it says nothing."""
+    return Failure(f"its process was lost: {masked(sentence(text))}", again) if text else DIED
+
+
 def divergence(reason: str) -> str:
     """What a training said that diverged, of why it failed; empty where it failed of something else."""
     last = reason.strip().rpartition("\n")[2]

@@ -14,7 +14,6 @@ from typing import Any
 from raystilts.schedule import Schedule
 from raystilts.study import Plan
 
-SIZES = (3, 2, 1, 0)  # of the names in a kind of job that must be the same, the most alike first
 SHOWN = 8  # running jobs that the live view names
 REFRESHED = 2  # times a second
 
@@ -26,14 +25,14 @@ class Progress:
         self.schedule, self.slots = schedule, slots
         self.seconds: dict[tuple[str, ...], tuple[int, float]] = {}  # by role, encoder and task, and by less: how many jobs, and the sum
         self.started = time.monotonic()
-        self.num_left: Counter[tuple[str, ...]] = Counter(_kind(schedule.plan, key) for key in schedule.jobs)
+        self.num_left: Counter[tuple[str, ...]] = Counter(kind_of(schedule.plan, key) for key in schedule.jobs)
         self.num_settled = 0
 
     def ended(self, key: str, outcome: str) -> None:
         """Print the line of a job."""
         schedule, plan, store = self.schedule, self.schedule.plan, self.schedule.store
         for settled in schedule.settled[self.num_settled :]:
-            self.num_left[_kind(plan, settled)] -= 1
+            self.num_left[kind_of(plan, settled)] -= 1
             self.num_settled += 1
         if outcome == "again":
             why = schedule.failures[key].reason.strip().splitlines()[-1]
@@ -41,9 +40,9 @@ class Progress:
             return
         finished = [store.record(stage) for stage in schedule.jobs[key] if store.has(stage)]
         took = sum(record["seconds"] for record in finished)
-        for size in SIZES:
-            number, total = self.seconds.get(_kind(plan, key)[:size], (0, 0.0))
-            self.seconds[_kind(plan, key)[:size]] = number + 1, total + took
+        for group in groups(kind_of(plan, key)):
+            number, total = self.seconds.get(group, (0, 0.0))
+            self.seconds[group] = number + 1, total + took
         place = f"[{len(schedule.done) + len(schedule.failed)}/{len(schedule.jobs)}]"
         text = f"{place} {plan.label(key)}  {took:.1f} s{_score(finished)}" if outcome == "done" else f"{place} FAILED {plan.label(key)}"
         left = self.time_left()
@@ -54,15 +53,21 @@ class Progress:
         known, left = dict(self.seconds), dict(self.num_left)  # a terminal's view looks from a thread of its own
         total = 0.0
         for of, waiting in left.items():
-            number, took = next(known[of[:size]] for size in SIZES if of[:size] in known)
+            number, took = next(known[group] for group in groups(of) if group in known)
             total += waiting * took / number
         return total / max(1, min(self.slots, sum(left.values())))
 
 
-def _kind(plan: Plan, key: str) -> tuple[str, ...]:
-    """Jobs of one kind take about as long as each other."""
+def kind_of(plan: Plan, key: str) -> tuple[str, ...]:
+    """Role, encoder and task of a stage: those of one kind take about as long as each other."""
     task = plan.stages[key].task
-    return plan.roles[key], plan.encoders[key], task.name if task else ""
+    role = "average" if plan.stages[key].averaged else plan.roles[key]  # a mean takes seconds, whatever it is of
+    return role, plan.encoders[key], task.name if task else ""
+
+
+def groups(kind: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """What stages of a kind belong to, the most alike first: the same role, encoder and task; role and encoder; role; all."""
+    return [kind[:size] for size in (3, 2, 1, 0)]
 
 
 def _score(finished: list[dict[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -124,13 +125,16 @@ def run_id(cell: Cell) -> str:
 def runs_table(plan: Plan, store: Store) -> pa.Table:
     """One row per run of the study, also for those that are missing from the store (status)."""
     rows, done, lost = [], store.done(), diverged(plan, store)
+
+    @functools.lru_cache(maxsize=1024)  # runs share what they start from
+    def result(key: str) -> dict[str, Any]:
+        found: dict[str, Any] = store.record(key)["result"] if key in done else {}
+        return found
+
     for cell in plan.cells:
         is_done = cell.evaluation.key in done
-        record = store.record(cell.evaluation.key)["result"] if is_done else {}
-        above = cell.evaluation.parent
-        trained = store.record(above.key)["result"] if above and above.key in done else {}
-        before = cell.intermediate_stage
-        taught = store.record(before.key)["result"] if before and before.key in done else {}
+        before, above = cell.intermediate_stage, cell.evaluation.parent
+        taught, trained, record = (result(stage.key) if stage else {} for stage in (before, above, cell.evaluation))
         rows.append(
             {
                 "run_id": run_id(cell),

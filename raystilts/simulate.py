@@ -20,7 +20,7 @@ from typing import Any, cast
 
 from raystilts import data
 from raystilts.errors import UserError
-from raystilts.progress import duration
+from raystilts.progress import duration, groups, kind_of
 from raystilts.schedule import Schedule
 from raystilts.stage import Phase
 from raystilts.store import Store
@@ -180,22 +180,14 @@ def durations(plan: Plan, store: Store, declared: Declared | None = None) -> Dur
         return Durations(dict.fromkeys(plan.stages, 1.0), dict.fromkeys(plan.stages, UNKNOWN))
     alike: dict[tuple[str, ...], list[float]] = {}
     for key, seconds in known.items():
-        for group in _groups(plan, key):
+        for group in groups(kind_of(plan, key)):
             alike.setdefault(group, []).append(seconds)
     means = {group: math.fsum(found) / len(found) for group, found in alike.items()}
     for key in plan.stages:
         if key not in origins:
-            level, group = next((level, group) for level, group in zip(LEVELS, _groups(plan, key), strict=True) if group in means)
+            level, group = next((level, group) for level, group in zip(LEVELS, groups(kind_of(plan, key)), strict=True) if group in means)
             known[key], origins[key] = means[group], level
     return Durations({key: known[key] for key in plan.stages}, {key: origins[key] for key in plan.stages})
-
-
-def _groups(plan: Plan, key: str) -> list[tuple[str, ...]]:
-    """What a stage belongs to, by LEVELS."""
-    task = plan.stages[key].task
-    role = "average" if plan.stages[key].averaged else plan.roles[key]  # a mean takes seconds, whatever it is of
-    whole = (role, plan.encoders[key], task.name if task else "")
-    return [whole[:size] for size in (3, 2, 1, 0)]
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,7 @@ import psutil
 from raystilts.errors import UserError
 from raystilts.execute import Perform, Site, execute, perform_here
 from raystilts.experiment import MODULE
-from raystilts.faults import DIED, MAX_TRIES, Failure, divergence, failure, sentence
-from raystilts.masking import masked
+from raystilts.faults import DIED, MAX_TRIES, Failure, divergence, failure, lost
 from raystilts.process import release_memory
 from raystilts.progress import Progress, live
 from raystilts.schedule import Schedule
@@ -103,17 +102,25 @@ def summarise(schedule: Schedule) -> None:
 
 def run_on_ray(plan: Plan, site: Site, cluster: Cluster) -> None:
     """Run the plan's missing stages on Ray. Raises KeyboardInterrupt after an orderly stop on Ctrl-C."""
-    with tempfile.TemporaryDirectory(prefix="raystilts-", ignore_cleanup_errors=True) as scratch:
-        schedule, whole = Schedule(plan, site.store), False
-        try:
-            while not whole:
-                with connected(cluster, site, scratch) as slots:
-                    whole = _tune(schedule, plan, site, cluster, slots, scratch)
-        finally:
-            site.store.clear_partial(site.run)
+    schedule = Schedule(plan, site.store)
+    try:
+        on_ray(cluster, site, lambda slots, scratch: _tune(schedule, plan, site, cluster, slots, scratch))
+    finally:
+        site.store.clear_partial(site.run)
     summarise(schedule)
     if schedule.num_left > 0:  # Tune stops in good order on Ctrl-C and returns as if it were done
         raise KeyboardInterrupt
+
+
+def on_ray(cluster: Cluster, site: Site, trials: Callable[[int, str], bool]) -> None:
+    """Call `trials` (jobs at the same time, a folder for files that nobody needs later) with a connection to Ray, and again with a new one
+    until it says that Tune has not given up.
+    """
+    with tempfile.TemporaryDirectory(prefix="raystilts-", ignore_cleanup_errors=True) as scratch:
+        whole = False
+        while not whole:
+            with connected(cluster, site, scratch) as slots:
+                whole = trials(slots, scratch)
 
 
 def joined(cluster: Cluster) -> tuple[str | None, str]:
@@ -295,10 +302,8 @@ def run_trials(
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
-            said = f"its process was lost: {masked(sentence(text))}" if text else ""
-            found = Failure(said, not isinstance(trial.get_error(), RayTaskError)) if said else DIED
             if trial.trial_id in searcher.of_trial:
-                ended(searcher.of_trial.pop(trial.trial_id), found)
+                ended(searcher.of_trial.pop(trial.trial_id), lost(text, again=not isinstance(trial.get_error(), RayTaskError)))
 
     folder = Path(tempfile.mkdtemp(prefix="tune-", dir=scratch))
     tuner = tune.Tuner(
@@ -311,14 +316,11 @@ def run_trials(
             callbacks=[Lost(), *([callback(cluster.tracking)] if cluster.tracking else ())],
         ),
     )
-    gone = _fit(tuner)
-    for trial in list(searcher.of_trial) if gone else []:
-        ended(searcher.of_trial.pop(trial), gone)
-    return not gone
+    return _fit(tuner, searcher.of_trial, ended)
 
 
-def _fit(tuner: Any) -> Failure | None:
-    """Run all trials; returns what became of those that ran when Tune gave up, None where it did not."""
+def _fit(tuner: Any, running: Mapping[str, Any], ended: Callable[[Any, Failure | None], None]) -> bool:
+    """Run all trials; where Tune gives up, `ended` is told of all that were running. Returns whether it did not give up."""
     from ray.exceptions import OutOfMemoryError  # noqa: PLC0415
 
     try:
@@ -326,8 +328,10 @@ def _fit(tuner: Any) -> Failure | None:
     except RuntimeError as error:
         if not isinstance(error.__cause__, OutOfMemoryError):
             raise
-        return Failure(f"its process was lost: {masked(sentence(str(error.__cause__)))}", again=True)
-    return None
+        for job in running.values():
+            ended(job, lost(str(error.__cause__)))
+        return False
+    return True
 
 
 def run_job(

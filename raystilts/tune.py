@@ -233,15 +233,15 @@ def run_on_ray(search: Search | Population, measure: Measure, site: Site, cluste
     tracked = cluster.tracking is not None
     read = partial(training_of if isinstance(search, Search) else leg_of, search.template)
     told = {"store": site.store, "place": search.folder.relative_to(site.store.root), "tracked": tracked}
-    with tempfile.TemporaryDirectory(prefix="raystilts-", ignore_cleanup_errors=True) as scratch:
-        whole = False
-        while not whole:
-            with sweep.connected(cluster, site, scratch) as slots:
-                from ray import tune  # noqa: PLC0415
 
-                trainable = tune.with_parameters(run_trial, read=read, measure=measure, **told)
-                most = search.limit
-                whole = sweep.run_trials(trainable, site.resources, start, end, lambda: not search.running, most, slots, scratch, cluster)
+    def trials(slots: int, scratch: str) -> bool:
+        from ray import tune  # noqa: PLC0415
+
+        trainable = tune.with_parameters(run_trial, read=read, measure=measure, **told)
+        over, most = (lambda: not search.running), search.limit
+        return sweep.run_trials(trainable, site.resources, start, end, over, most, slots, scratch, cluster)
+
+    sweep.on_ray(cluster, site, trials)
     return not search.over  # Tune stops in good order on Ctrl-C and returns as if it were done
 
 

@@ -100,7 +100,6 @@ ALLOWED = {
         "execute",
         "experiment",
         "faults",
-        "masking",
         "process",
         "progress",
         "schedule",

@@ -121,8 +121,10 @@ def collapse_table(collapse: Any) -> Table:
 def intermediates_table(scores: Any) -> Table:
     """What each intermediate training scored on English dev; no rows where that is not known."""
     names = [name for name in ("intermediate", "method", "encoder") if name in scores.column_names]
+    needed = ["seed", "intermediate_dev_score"]
+    of_runs = scores.group_by([*names, *needed]).aggregate([]).to_pylist() if set(needed) <= set(scores.column_names) else []
     known: dict[tuple[str, ...], dict[int, float]] = {}
-    for row in scores.to_pylist() if "intermediate_dev_score" in scores.column_names else []:
+    for row in of_runs:
         if not absent(row["intermediate_dev_score"]) and row["seed"] is not None:
             known.setdefault(tuple(row[name] for name in names), {})[row["seed"]] = row["intermediate_dev_score"]
     rows = [

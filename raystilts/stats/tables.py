@@ -204,7 +204,7 @@ def _block(where: _TestSet, columns: TestSetRows, members: list[tuple[int, int, 
     for _, start, stop in members:
         if not np.array_equal(columns.cluster[start:stop], cluster):
             raise StatsError(f"{where}: runs disagree about the cluster_id of the same examples")
-    value = stack("s0")
+    value, guess = stack("s0"), None
     if where.metric == "micro_f1":
         predicted, num_gold = stack("s1"), stack("s2")
         if max(np.abs(counts).max(initial=0) for counts in (value, predicted, num_gold)) > MOST:
@@ -220,10 +220,9 @@ def _block(where: _TestSet, columns: TestSetRows, members: list[tuple[int, int, 
         num, den = value, np.ones((1, value.shape[1]))
         silent = np.zeros(len(value), dtype=bool)
         raw = value[:, None]
-    golds = columns.get("gold_code", first, last)
-    guess = None
-    if where.metric != "micro_f1" and golds is not None and np.isin(value, (0.0, 1.0)).all():
-        guess = 100 * int(np.unique(golds, return_counts=True)[1].max()) / len(golds)
+        golds = columns.get("gold_code", first, last)
+        if golds is not None and np.isin(value, (0.0, 1.0)).all():
+            guess = 100 * int(np.unique(golds, return_counts=True)[1].max()) / len(golds)
     total = den.sum(axis=1)
     score = 100 * num.sum(axis=1) / np.where(total > 0, total, 1.0)
     constant = np.zeros(len(members), dtype=bool)
