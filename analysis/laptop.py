@@ -1,7 +1,7 @@
 """Takes over the report of experiments/laptop.py into analysis/laptop/, and writes and checks the text about it.
 
-    python analysis/laptop.py runs/laptop/report     # copies report.md, tables and figures, and writes README.md
-    python analysis/laptop.py                        # exits with 1 where README.md or report.md shows another number than the tables
+    python analysis/laptop.py runs/laptop     # copies report.md, tables, figures and predictions, and writes README.md
+    python analysis/laptop.py                 # exits with 1 where README.md or report.md shows another number than the tables
 
 Imports nothing of raystilts. Every number in README.md is computed here from the tables that lie beside it.
 """
@@ -11,13 +11,14 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median
 
 from check_report import check, table, told
 
-FOLDER = Path(__file__).with_name("laptop")
+FOLDER, PREDICTIONS = Path(__file__).with_name("laptop"), "predictions.tar.xz"
 Row = dict[str, str]
 NONE = "none"
 SAME_DATA = {("taxinli", "xnli-dev"), ("mixture", "xnli-dev"), ("ccg", "udpos"), ("mixture", "udpos")}
@@ -32,6 +33,8 @@ TEMPLATE = """# Do English intermediate tasks help a small encoder in low-resour
 A real study that fits on two processor cores: {runs} runs of multilingual-e5-small, with all of its 12 layers and cut down to 6.
 `experiments/laptop.py` was written down, with its families and its margin of one point, before its first run. `report.md` is the report
 that raystilts wrote. `python analysis/laptop.py` computes every number of this page from `tables/`, and checks the report's.
+`predictions.tar.xz` is the store without the models: unpacked in runs/laptop, it lets `raystilts report experiments/laptop.py --data DATA
+--encoders ENCODERS` write the same report, or another one.
 
 {ran}
 
@@ -227,23 +230,39 @@ def text(folder: Path) -> str:
     )
 
 
-def take_over(report: Path, folder: Path) -> None:
-    """Copies what a text needs of a report: its Markdown, tables (CSV), figures (SVG) and references."""
+def pack(store: Path, archive: Path) -> None:
+    """All records and predictions of a store, without models: enough to write the report again.
+
+    A language's predictions stand side by side: they share ids and answers, so that xz writes these once.
+    """
+    paths = [store / "store.json", *store.glob("stages/*/stage.json"), *store.glob("stages/*/predictions/*.parquet")]
+    with tarfile.open(archive, "w:xz", preset=9) as tar:
+        for path in sorted(paths, key=lambda path: (path.name, path)):
+            entry = tarfile.TarInfo(path.relative_to(store).as_posix())  # neither times nor owners: the same store, the same archive
+            entry.size = path.stat().st_size
+            with path.open("rb") as file:
+                tar.addfile(entry, file)
+
+
+def take_over(store: Path, folder: Path) -> None:
+    """Copies what a text needs of a store and the report in it: Markdown, tables (CSV), figures (SVG), references and predictions."""
+    report = store / "report"
     shutil.rmtree(folder, ignore_errors=True)
     for pattern in ("report.md", "references.bib", "tables/*.csv", "figures/*.svg"):
         for path in sorted(report.glob(pattern)):
             (target := folder / path.relative_to(report)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
+    pack(store, folder / PREDICTIONS)
     (folder / "README.md").write_text(text(folder), encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Take a report over, where one is named; check what is there; the exit code."""
+    """Take a store's report over, where one is named; check what is there; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("report", type=Path, nargs="?", help="a report's folder; without it what is there is checked")
+    parser.add_argument("store", type=Path, nargs="?", help="a store with its report; without it what is there is checked")
     options = parser.parse_args(arguments)
-    if options.report:
-        take_over(options.report, FOLDER)
+    if options.store:
+        take_over(options.store, FOLDER)
     compared, wrong = check(FOLDER)
     if (FOLDER / "README.md").read_text(encoding="utf-8") != text(FOLDER):
         wrong.append("README.md is not what the tables say")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,8 @@ def test_real_tasks_run_and_their_scores_are_recomputed_elsewhere(
 ) -> None:
     """XNLI, UD-POS, WikiANN, SIB-200 and Tatoeba, alone and after MNLI and CCG: every stage runs on the real files, and a script that
     knows nothing of raystilts computes exactly the reported scores from the prediction tables, in more than ten languages. The page about
-    the study is computed from the report's tables, and another digit in it is found.
+    the study is computed from the report's tables, and another digit in it is found. The predictions beside it, unpacked, give the same
+    report.
     """
     texts = [text for example in data.examples(XNLI, "dev", "en", shared_data)[:500] for text in example.texts]
     model.initialise(tmp_path / "tiny", texts, Architecture(1, 16, 1, 32, 500), 0)
@@ -35,9 +38,10 @@ def test_real_tasks_run_and_their_scores_are_recomputed_elsewhere(
         recipes={"default": Recipe(learning_rate=1e-3, num_steps=2, batch_size=8, max_length=64, max_query_length=32, max_examples=64)},
     )
     plan, store = finished(study, shared_data, tmp_path)
-    lines = results.write(plan, store, tmp_path / "report", "raystilts run")
+    report = store.root / "report"
+    lines = results.write(plan, store, report, "raystilts run")
     assert any("tatoeba" in line for line in lines)
-    assert "taxinli &gt; xnli-dev: both phases train on the same data" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "taxinli &gt; xnli-dev: both phases train on the same data" in (report / "report.html").read_text(encoding="utf-8")
     recompute = [sys.executable, str(ROOT / "analysis" / "recompute_scores.py"), str(store.root)]
     done = subprocess.run(recompute, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -47,8 +51,15 @@ def test_real_tasks_run_and_their_scores_are_recomputed_elsewhere(
     monkeypatch.syspath_prepend(ROOT / "analysis")
     page = script("analysis/laptop.py")
     monkeypatch.setattr(page, "FOLDER", tmp_path / "taken")
-    assert page.main([str(tmp_path / "report")]) == 0
+    assert page.main([str(store.root)]) == 0
     assert page.main([]) == 0
+    with tarfile.open(tmp_path / "taken" / "predictions.tar.xz") as tar:
+        tar.extractall(tmp_path / "unpacked", filter="data")
+    assert not list((tmp_path / "unpacked").rglob("*.safetensors"))
+    shutil.move(store.root, tmp_path / "away")
+    shutil.move(tmp_path / "unpacked", store.root)
+    results.write(plan, store, tmp_path / "again", "raystilts run")
+    assert (tmp_path / "again" / "report.md").read_bytes() == (tmp_path / "taken" / "report.md").read_bytes()
     text = (tmp_path / "taken" / "README.md").read_text(encoding="utf-8")
     (tmp_path / "taken" / "README.md").write_text(text.replace(" runs of", "0 runs of", 1), encoding="utf-8")
     assert page.main([]) == 1
