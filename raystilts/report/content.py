@@ -46,6 +46,7 @@ class Content:
     story: Story
     headline: str
     scaling: str
+    distrusted: list[str]
     overall: list[Overall]
     made: list[tuple[str, str]]
     answers: list[Answer]
@@ -104,6 +105,7 @@ def content(analysis: Analysis, story: Story, ledger: Sequence[Row] = (), altern
         story=story,
         headline=headline(verdicts),
         scaling=scaling_headline([scaling for cell in verdicts for scaling in cell.scaling]),
+        distrusted=listings.distrusted(story, analysis.findings),
         overall=overall(seen, found),
         made=_made(seen),
         answers=found,

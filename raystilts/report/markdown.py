@@ -68,8 +68,8 @@ def _warnings(what: Content) -> list[str]:
     if story.missing or not story.complete:
         lines += [f"> **Incomplete: {len(story.missing)} cells are missing, and every verdict below is preliminary.**", ">"]
         lines += [f"> - {escape(cell)}" for cell in story.missing] + [""]
-    if story.trap_cells:
-        lines += ["> **Cells to distrust**", ">", *(f"> - {escape(cell)}" for cell in story.trap_cells), ""]
+    if what.distrusted:
+        lines += ["> **Cells to distrust**", ">", *(f"> - {escape(cell)}" for cell in what.distrusted), ""]
     return lines
 
 

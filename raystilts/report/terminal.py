@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from raystilts.report.cleaning import cleaned
+from raystilts.report.listings import distrusted
 from raystilts.report.scaling import scaling_headline
 from raystilts.report.story import Analysis, Story
 from raystilts.report.verdicts import CellVerdict, cell_verdicts, headline
@@ -36,7 +37,8 @@ def verdict_lines(analysis: Analysis, story: Story) -> list[str]:
     lines = [_line(row, widths) for row in rows]
     lines.insert(1, "-" * max(map(len, lines)))
     legend = f"gain, loss: languages where it is real (Holm, {story.alpha:g}); * real over the pooled languages; in points"
-    return [*answer, "", *lines, *textwrap.wrap(legend, WIDTH)]
+    doubts = [line for cell in distrusted(story, analysis.findings) for line in textwrap.wrap(f"distrust: {cell}", WIDTH)]
+    return [*answer, "", *lines, *textwrap.wrap(legend, WIDTH), *doubts]
 
 
 def _rows(verdict: CellVerdict, lowest: str) -> list[list[str]]:

@@ -250,9 +250,11 @@ def _arm(data: Data, name: str, runs: list[Run], collapsed: dict[int, list[str]]
             guessed.append(f"{block.language} {block.score[rows].mean():.1f} beside {block.guess:.1f}")
     found = [_left_out(run) for run in runs if not run.ok]
     if guessed:
-        where = f"in {len(guessed)} of {len(by_language)} languages"
-        detail = f"{name} is not told from always giving the most frequent answer {where}: {_listed(guessed)}"
-        found.append(Finding("guessing", "warning", _ids(data, held), "", detail))
+        everywhere = len(guessed) == len(by_language)
+        where = f"in {'any of ' if everywhere else f'{len(guessed)} of '}{len(by_language)} languages"
+        so = ", so a gain of it or over it is not one of models that can do the task" if everywhere else ""
+        detail = f"{name} is not told from always giving the most frequent answer {where}{so}: {_listed(guessed)}"
+        found.append(Finding("guessing", "error" if everywhere else "warning", _ids(data, held), "", detail))
     rowless = "the run has no rows in the table examples"
     found += [Finding("missing", "warning", _ids(data, [i]), "", rowless) for i, languages in held.items() if not languages]
     for language, members in sorted(by_language.items()):

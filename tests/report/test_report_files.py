@@ -21,7 +21,7 @@ import pyarrow.parquet
 import pytest
 from places import script
 
-from raystilts.report import LanguageFacts, write_report
+from raystilts.report import LanguageFacts, verdict_lines, write_report
 from raystilts.report.citations import bibtex
 from raystilts.tasks import TASKS
 
@@ -365,6 +365,25 @@ def test_an_incomplete_study_says_so_on_top(small, tmp_path):
         text = page.with_name(name).read_text(encoding="utf-8")
         assert 0 < text.index("preliminary") < text.index("Real gains in")
         assert 0 < text.index("micro, currency, kind, seed 8") < text.index("Real gains in")
+
+
+def test_an_arm_that_guesses_everywhere_is_no_news_at_the_bottom(small, tmp_path):
+    """Its sentence stands with the cells to distrust: on top of report.md, above the page's questions, below a terminal's table. One that
+    guesses in some languages is among the findings alone.
+    """
+    analysis, story = small
+    row = {"kind": "guessing", "run_ids": ["nano/none/kind/1"], "language": ""}
+    rows = [{**row, "severity": "error", "detail": "it guesses everywhere"}, {**row, "severity": "warning", "detail": "it guesses in sw"}]
+    analysis = dataclasses.replace(analysis, findings=pa.Table.from_pylist(rows, schema=analysis.findings.schema))
+    page = write_report(analysis, story, tmp_path)
+    text = page.with_name("report.md").read_text(encoding="utf-8")
+    assert text.index("**Cells to distrust**") < text.index("> - it guesses everywhere.") < text.index("## All questions")
+    html = page.read_text(encoding="utf-8")
+    assert "<li>it guesses everywhere.</li></ul></div>" in html
+    assert verdict_lines(analysis, story)[-1] == "distrust: it guesses everywhere."
+    for told in (text, html):
+        assert "it guesses in sw" in told
+        assert "it guesses in sw." not in told
 
 
 def test_both_policies_stand_side_by_side_where_they_differ(written):
