@@ -4,7 +4,8 @@
 
 Looks up every row of report.md's tables of questions, gains, pooled gains, scaling, resource levels and differences of gains in
 tables/*.csv, and compares each number to its last digit; every row of those tables (of the main policy) must stand in the text exactly
-once. Imports nothing of raystilts. Prints what was compared, and exits with 1 where something differs.
+once. The headline's counts, the sentences on every arm and the list of intermediate trainings are put together anew from the tables and
+must stand in the text as they are. Imports nothing of raystilts. Prints what was compared, and exits with 1 where something differs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 WORDS = {
@@ -180,7 +182,76 @@ def check(folder: Path) -> tuple[dict[str, int], list[str]]:
                     wrong.append(f"{shown.file}: {key}: {column} is {cells[column]!r} in the text and {', '.join(values)} in the table")
         wrong += [f"{shown.file}: {key} is in the table alone" for key in known if key not in seen]
         compared[shown.file] = len(seen)
+    lines = [unescaped(line) for line in (folder / "report.md").read_text(encoding="utf-8").splitlines()]
+    for name, parts in (("sentences", sentences(folder)), ("trainings", trainings(folder))):
+        compared[name] = len(parts)
+        wrong += [f"no line {' ... '.join(part)}" for part in parts if not any(stands(part, line) for line in lines)]
     return compared, wrong
+
+
+def stands(parts: Sequence[str], line: str) -> bool:
+    """Whether a line begins with the first part and has the others behind it, each after the one before."""
+    place = 0
+    for part in parts:
+        found = line.find(part, place)
+        if found < 0 or (place == 0 and found > 0):
+            return False
+        place = found + len(part)
+    return True
+
+
+def pooled_text(row: Mapping[str, str], unit: str = "") -> str:
+    """A pooled gain with its interval, in points."""
+    texts = [f"{float(row[name]):+.2f}" if row[name] else "" for name in ("theta", "lo", "hi")]
+    effect, low, high = (text[1:] if text in {"+0.00", "-0.00"} else text for text in texts)
+    return f"{effect}{unit} [{low}, {high}]"
+
+
+def sentences(folder: Path) -> list[list[str]]:
+    """Parts of the lines on the whole study and on each arm: how many languages gain and lose, and by how much on average."""
+    gains, arms, found = table(folder, "gains"), table(folder, "pooled"), []
+    counts = {claim: sum(row["claim"] == claim for row in gains) for claim in ("gain", "loss", "undecided")}
+    decided = sum(counts.values())
+    total = [f"**Real gains in {counts['gain']} of {decided} comparisons"] if counts["gain"] else ["**", f"none of {decided} comparisons"]
+    total += [f"real losses in {counts['loss']}"] if counts["loss"] else []
+    found.append([*total, *([f"{counts['undecided']} cannot be told"] if counts["undecided"] else [])] if decided else ["**"])
+    for encoder, name in dict.fromkeys((row["encoder"], row["contrast"]) for row in gains):
+        own = [row["claim"] for row in gains if row["contrast"] == name]
+        groups = {row["group"]: row for row in arms if row["contrast"] == name and row["estimand"] == "fixed_languages"}
+        decided = len(own) - own.count("refused")
+        line = [f"- {encoder}: "]
+        if decided:
+            line.append(f"Real gain in {own.count('gain')} of {decided} " if "gain" in own else f"No gain shown in any of {decided} ")
+            line += [
+                f"{word} in {own.count(claim)}" for claim, word in (("loss", "real loss"), ("undecided", "cannot tell")) if claim in own
+            ]
+        if (row := groups.pop("all", None)) and row["claim"] != "refused":
+            line += [f"Pooled over {row['n_languages']} language", f": {pooled_text(row, ' points')}"]
+        line += [f"{group} {'refused' if row['claim'] == 'refused' else pooled_text(row)}" for group, row in groups.items()]
+        found.append(line)
+    return found
+
+
+def trained(folder: Path) -> dict[tuple[str, ...], dict[int, float]]:
+    """What intermediate trainings scored on English dev, by seed, from the runs that stand on them: (intermediate, encoder), where a study
+    has methods with the method between.
+    """
+    found: dict[tuple[str, ...], dict[int, float]] = {}
+    for row in table(folder, "scores"):
+        if row.get("intermediate_dev_score") and row["seed"]:
+            key = tuple(row[name] for name in ("intermediate", "method", "encoder") if name in row)
+            found.setdefault(key, {})[int(float(row["seed"]))] = float(row["intermediate_dev_score"])
+    return found
+
+
+def trainings(folder: Path) -> list[list[str]]:
+    """The rows of the list of intermediate trainings."""
+    found = []
+    for key, scores in trained(folder).items():
+        three = [min(scores.values()), median(scores.values()), max(scores.values())]
+        by_seed = ", ".join(f"{seed}: {scores[seed]:.1f}" for seed in sorted(scores))
+        found.append([f"| {' | '.join(key)} | {' | '.join(f'{value:.2f}' for value in three)} | {by_seed} |"])
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

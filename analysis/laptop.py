@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median
 
-from check_report import check, table, told
+from check_report import check, pooled_text, table, told, trained
 
 FOLDER, PREDICTIONS = Path(__file__).with_name("laptop"), "predictions.tar.xz"
 Row = dict[str, str]
@@ -93,8 +93,7 @@ Large, whole training and test sets and such numbers of seeds is the study that 
 
 def points(row: Row) -> str:
     """A pooled estimate with its interval."""
-    theta, low, high = (f"{float(row[name]):+.2f}" if row[name] else "" for name in ("theta", "lo", "hi"))
-    return f"{theta} [{low}, {high}]".replace("-0.00", "0.00").replace("+0.00", "0.00") if theta else "refused"
+    return pooled_text(row) if row["theta"] else "refused"
 
 
 def arm(row: Row) -> str:
@@ -156,12 +155,8 @@ def grid(rows: Sequence[Row]) -> list[str]:
 
 def trainings(folder: Path) -> list[str]:
     """What each intermediate training scored on English dev."""
-    found: dict[tuple[str, str], dict[int, float]] = {}
-    for row in table(folder, "scores"):
-        if row["intermediate_dev_score"]:
-            found.setdefault((row["intermediate"], row["encoder"]), {})[int(row["seed"])] = float(row["intermediate_dev_score"])
     lines = ["| intermediate | encoder | English dev, by seed |", "|---|---|---|"]
-    for (intermediate, encoder), scores in sorted(found.items(), key=lambda item: (item[0][0], len(item[0][1]))):
+    for (intermediate, encoder), scores in sorted(trained(folder).items(), key=lambda item: (item[0][0], len(item[0][1]))):
         lines.append(f"| {intermediate} | {encoder} | {', '.join(f'{scores[seed]:.1f}' for seed in sorted(scores))} |")
     return lines
 

@@ -103,11 +103,12 @@ def test_commands_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             Path(block.file).write_text(block.text, encoding="utf-8")
         for words in commands(block.text) if block.mark == "runs" else ():
             arguments = arguments_of(words)
-            if arguments is None:
-                assert words[0] == "python", words
+            if arguments is not None:
+                assert cli.main(arguments) == 0, words
+            elif words[0] == "python":
                 runpy.run_path(words[1], run_name="__main__")
             else:
-                assert cli.main(arguments) == 0, words
+                subprocess.run(words, check=True)
 
 
 def sources(task: Task) -> Iterator[tuple[Source, tuple[str, ...]]]:

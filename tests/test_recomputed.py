@@ -241,13 +241,15 @@ def rows_that_read(rows: list[dict[str, list[str | float]]], **words: str) -> li
 
 
 def test_the_text_of_a_report_shows_its_tables(smoke_store: Path, tmp_path: Path) -> None:
-    """Every number of the text's tables is that of the tables beside it; another digit, a row too few or one too many is found."""
+    """Every number of the text's tables, headline and sentences is that of the tables beside it; another digit, a row too few or one too
+    many is found.
+    """
     checker = script("analysis/check_report.py")
     report = tmp_path / "report"
     shutil.copytree(smoke_store / "report", report)
     compared, wrong = checker.check(report)
     assert not wrong
-    assert compared.keys() == {"questions", "gains", "pooled", "scaling", "resource", "interactions"}
+    assert compared.keys() == {"questions", "gains", "pooled", "scaling", "resource", "interactions", "sentences", "trainings"}
     assert min(compared.values()) > 0
     text = (report / "report.md").read_text(encoding="utf-8")
     start = text.index("### Pooled gains")
@@ -259,4 +261,15 @@ def test_the_text_of_a_report_shows_its_tables(smoke_store: Path, tmp_path: Path
         found = checker.check(report)[1]
         assert len(found) == 1
         assert said in found[0]
+    for sentence, number in (
+        (r"\n\*\*.*comparisons", r"of (\d)"),
+        (r"\n- .*Pooled over .*", r"points \S*(\d)"),
+        (r"\n- .*By level.*", r"aligned \S*(\d)"),
+        (r"\n\| currency \| .* 1: .*", r" 1: (\d)"),
+    ):
+        line = re.search(sentence, text)[0]
+        digit = re.search(number, line)
+        other = f"{line[: digit.start(1)]}{(int(digit[1]) + 5) % 10}{line[digit.end(1) :]}"
+        (report / "report.md").write_text(text.replace(line, other), encoding="utf-8")
+        assert any(said.startswith("no line ") for said in checker.check(report)[1])
     assert checker.main([str(report)]) == 1
