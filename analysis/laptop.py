@@ -9,6 +9,7 @@ Imports nothing of raystilts. Every number in README.md is computed here from th
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 import tarfile
@@ -20,6 +21,8 @@ from check_report import check, pooled_text, table, told, trained
 
 FOLDER, PREDICTIONS = Path(__file__).with_name("laptop"), "predictions.tar.xz"
 Row = dict[str, str]
+LARGE = "practices.csv"
+"""Every practice in every language: megabytes, and the page shows its summary."""
 NONE = "none"
 SAME_DATA = {("taxinli", "xnli-dev"), ("mixture", "xnli-dev"), ("ccg", "udpos"), ("mixture", "udpos")}
 """Pairs whose two phases train on the same pairs or sentences."""
@@ -29,7 +32,7 @@ WORDS = {"gain": "gain", "loss": "loss", "undecided": "cannot tell", "refused": 
 
 
 TEMPLATE = """# Do English intermediate tasks help a small encoder in low-resource languages, and alike with 6 layers and with 12?
-
+{incomplete}
 A real study that fits on two processor cores: {runs} runs of multilingual-e5-small, with all of its 12 layers and cut down to 6.
 `experiments/laptop.py` was written down, with its families and its margin of one point, before its first run. `report.md` is the report
 that raystilts wrote. `python analysis/laptop.py` computes every number of this page from `tables/`, and checks the report's.
@@ -41,6 +44,9 @@ that raystilts wrote. `python analysis/laptop.py` computes every number of this 
 What the intermediate trainings scored on their own English dev data, each of five seeds:
 
 {trainings}
+
+Runs that give the same answer to every example: {collapsed}. They stay in their arms, as what happens to whoever trains such a model once.
+Arms that score no better than always giving the most frequent answer, in any language: {guessing}.
 
 ## Are the gains robust in low-resource languages?
 
@@ -128,10 +134,10 @@ def ran(folder: Path) -> list[str]:
             encoder: mean(float(row["score"]) for row in alone if row["encoder"] == encoder)
             for encoder in dict.fromkeys(row["encoder"] for row in alone)
         }
-        examples = sorted({int(row["n_examples"]) for row in mine})
+        examples = " to ".join(map(str, sorted({min(sizes := {int(row["n_examples"]) for row in mine}), max(sizes)})))
         seeds = max(len({row["seed"] for row in mine if row["intermediate"] == other}) for other in {row["intermediate"] for row in mine})
         lines.append(
-            f"| {target} | {len({row['language'] for row in mine})} | {seeds} | {examples[0]} to {examples[-1]} "
+            f"| {target} | {len({row['language'] for row in mine})} | {seeds} | {examples} "
             f"| {', '.join(f'{encoder}: {value:.1f}' for encoder, value in sorted(means.items()))} |"
         )
     return lines
@@ -159,6 +165,24 @@ def trainings(folder: Path) -> list[str]:
     for (intermediate, encoder), scores in sorted(trained(folder).items(), key=lambda item: (item[0][0], len(item[0][1]))):
         lines.append(f"| {intermediate} | {encoder} | {', '.join(f'{scores[seed]:.1f}' for seed in sorted(scores))} |")
     return lines
+
+
+def incomplete(folder: Path) -> str:
+    """What the report says of runs that are missing; empty where none is."""
+    found = re.search(r"\*\*Incomplete: .*\*\*", (folder / "report.md").read_text(encoding="utf-8"))
+    return f"\n{found[0]}\n" if found else ""
+
+
+def guessing(folder: Path) -> str:
+    """Arms that guess in all languages."""
+    found = [row for row in table(folder, "findings") if (row["kind"], row["severity"]) == ("guessing", "error")]
+    return "; ".join(row["detail"].partition(" is not told")[0] for row in found) or "none"
+
+
+def collapsed(folder: Path) -> str:
+    """How many runs of each encoder collapsed."""
+    rows = sorted(table(folder, "collapse"), key=lambda row: len(row["encoder"]))
+    return ", ".join(f"{row['collapsed']} of {row['runs']} with {row['encoder']}" for row in rows) or "none"
 
 
 def scaling(rows: Sequence[Row]) -> list[str]:
@@ -201,9 +225,12 @@ def text(folder: Path) -> str:
     few = [row for row in pooled(folder, "all") if most.get(row["target"], 0) < LEAST]
     verdicts = [row["verdict"] for row in scales]
     return TEMPLATE.format(
+        incomplete=incomplete(folder),
         runs=len({row["run_id"] for row in table(folder, "scores")}),
         ran="\n".join(ran(folder)),
         trainings="\n".join(trainings(folder)),
+        collapsed=collapsed(folder),
+        guessing=guessing(folder),
         num_low=len(low),
         low=counted(low),
         num_same=len(same),
@@ -244,7 +271,7 @@ def take_over(store: Path, folder: Path) -> None:
     report = store / "report"
     shutil.rmtree(folder, ignore_errors=True)
     for pattern in ("report.md", "references.bib", "tables/*.csv", "figures/*.svg"):
-        for path in sorted(report.glob(pattern)):
+        for path in sorted(set(report.glob(pattern)) - {report / "tables" / LARGE}):
             (target := folder / path.relative_to(report)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
     pack(store, folder / PREDICTIONS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 import shutil
 import subprocess
 import sys
@@ -63,3 +65,24 @@ def test_real_tasks_run_and_their_scores_are_recomputed_elsewhere(
     text = (tmp_path / "taken" / "README.md").read_text(encoding="utf-8")
     (tmp_path / "taken" / "README.md").write_text(text.replace(" runs of", "0 runs of", 1), encoding="utf-8")
     assert page.main([]) == 1
+
+
+def test_the_committed_report_shows_the_numbers_of_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """README.md and report.md of analysis/laptop/ are what the tables beside them say, and a digit that is changed in either is found. The
+    predictions beside them are those of every run in the tables.
+    """
+    monkeypatch.syspath_prepend(ROOT / "analysis")
+    page = script("analysis/laptop.py")
+    assert page.main([]) == 0
+    committed = page.FOLDER
+    with tarfile.open(committed / "predictions.tar.xz") as tar:
+        languages = [Path(name).stem for name in tar.getnames() if name.endswith(".parquet")]
+    with (committed / "tables" / "scores.csv").open(encoding="utf-8", newline="") as file:
+        assert sorted(languages) == sorted(row["language"] for row in csv.DictReader(file))
+    for name, digit in (("README.md", r"(\d) runs of"), ("report.md", r"Pooled over \d+ languages: .(\d)")):
+        shutil.copytree(committed, tmp_path / name)
+        text = (committed / name).read_text(encoding="utf-8")
+        place = re.search(digit, text).start(1)
+        (tmp_path / name / name).write_text(f"{text[:place]}{(int(text[place]) + 5) % 10}{text[place + 1 :]}", encoding="utf-8")
+        monkeypatch.setattr(page, "FOLDER", tmp_path / name)
+        assert page.main([]) == 1

@@ -9,7 +9,7 @@ from raystilts.report.listings import distrusted
 from raystilts.report.scaling import scaling_headline
 from raystilts.report.story import Analysis, Story
 from raystilts.report.verdicts import CellVerdict, cell_verdicts, headline
-from raystilts.report.view import HEADLINE_GROUP, Row, points, policies, refused, view
+from raystilts.report.view import HEADLINE_GROUP, Row, count, points, policies, refused, view
 
 WIDTH = 100
 WIDTHS = (14, 14, 10, 4, 4, 3, 22, 22)
@@ -37,8 +37,15 @@ def verdict_lines(analysis: Analysis, story: Story) -> list[str]:
     lines = [_line(row, widths) for row in rows]
     lines.insert(1, "-" * max(map(len, lines)))
     legend = f"gain, loss: languages where it is real (Holm, {story.alpha:g}); * real over the pooled languages; in points"
-    doubts = [line for cell in distrusted(story, analysis.findings) for line in textwrap.wrap(f"distrust: {cell}", WIDTH)]
-    return [*answer, "", *lines, *textwrap.wrap(legend, WIDTH), *doubts]
+    guessing = len(distrusted(story, analysis.findings)) - len(story.trap_cells)
+    named = f"{count(guessing, 'arm')} no better than always giving the most frequent answer, in any language; the report names them."
+    doubts = [*story.trap_cells, *([named] if guessing else [])]
+    return [
+        *answer,
+        "",
+        *lines,
+        *(line for text in [legend, *(f"distrust: {doubt}" for doubt in doubts)] for line in textwrap.wrap(text, WIDTH)),
+    ]
 
 
 def _rows(verdict: CellVerdict, lowest: str) -> list[list[str]]:
