@@ -154,7 +154,7 @@ def test_controls_run(tmp_path: Path) -> None:
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     for name in ("own-data is a control", "currency-shuffled is a control", "random is a control"):
         assert name in page
-    assert "Cells to distrust" not in page
+    assert "both phases train on the same data" not in page
     untrained = [cell for cell in plan.cells if cell.seed is None]
     assert {(cell.encoder, cell.intermediate, cell.target) for cell in untrained} == {("e", NONE, "name"), ("random", NONE, "name")}
     scores = [json.dumps(store.record(cell.evaluation.key)["result"]["scores"], sort_keys=True) for cell in untrained]
