@@ -160,7 +160,8 @@ def table(folder: Path, name: str) -> list[dict[str, str]]:
 def check(folder: Path) -> tuple[dict[str, int], list[str]]:
     """(rows compared, by file; what differs) of a report's folder."""
     compared, wrong = {}, []
-    every = list(rows_of((folder / "report.md").read_text(encoding="utf-8")))
+    report = (folder / "report.md").read_text(encoding="utf-8")
+    every = list(rows_of(report))
     differences = {row["contrast"] for row in table(folder, "scaling")}  # of the two encoders, which the text shows on three scales alone
     for shown in TABLES:
         rows = table(folder, shown.file)
@@ -182,7 +183,7 @@ def check(folder: Path) -> tuple[dict[str, int], list[str]]:
                     wrong.append(f"{shown.file}: {key}: {column} is {cells[column]!r} in the text and {', '.join(values)} in the table")
         wrong += [f"{shown.file}: {key} is in the table alone" for key in known if key not in seen]
         compared[shown.file] = len(seen)
-    lines = [unescaped(line) for line in (folder / "report.md").read_text(encoding="utf-8").splitlines()]
+    lines = [unescaped(line) for line in report.splitlines()]
     for name, parts in (("sentences", sentences(folder)), ("trainings", trainings(folder))):
         compared[name] = len(parts)
         wrong += [f"no line {' ... '.join(part)}" for part in parts if not any(stands(part, line) for line in lines)]
@@ -191,13 +192,7 @@ def check(folder: Path) -> tuple[dict[str, int], list[str]]:
 
 def stands(parts: Sequence[str], line: str) -> bool:
     """Whether a line begins with the first part and has the others behind it, each after the one before."""
-    place = 0
-    for part in parts:
-        found = line.find(part, place)
-        if found < 0 or (place == 0 and found > 0):
-            return False
-        place = found + len(part)
-    return True
+    return re.match(".*".join(map(re.escape, parts)), line) is not None
 
 
 def pooled_text(row: Mapping[str, str], unit: str = "") -> str:

@@ -83,12 +83,9 @@ def ledger_table(found: Sequence[Row]) -> Table:
     return Table("Published claims against this study", columns, rows, note)
 
 
-def distrusted(story: Story, findings: Any) -> list[str]:
-    """Sentences on the cells that say nothing of what the study asks: by its plan, and arms that guess in all languages."""
-    return [
-        *story.trap_cells,
-        *(f"{row['detail']}." for row in findings.to_pylist() if (row["kind"], row["severity"]) == ("guessing", "error")),
-    ]
+def guessing(findings: Any) -> list[str]:
+    """Sentences on the arms that guess in all languages."""
+    return [f"{row['detail']}." for row in findings.to_pylist() if (row["kind"], row["severity"]) == ("guessing", "error")]
 
 
 def findings_table(story: Story, findings: Sequence[Row]) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from raystilts.report.cleaning import cleaned
-from raystilts.report.listings import distrusted
+from raystilts.report.listings import guessing
 from raystilts.report.scaling import scaling_headline
 from raystilts.report.story import Analysis, Story
 from raystilts.report.verdicts import CellVerdict, cell_verdicts, headline
@@ -37,9 +37,9 @@ def verdict_lines(analysis: Analysis, story: Story) -> list[str]:
     lines = [_line(row, widths) for row in rows]
     lines.insert(1, "-" * max(map(len, lines)))
     legend = f"gain, loss: languages where it is real (Holm, {story.alpha:g}); * real over the pooled languages; in points"
-    guessing = len(distrusted(story, analysis.findings)) - len(story.trap_cells)
-    named = f"{count(guessing, 'arm')} no better than always giving the most frequent answer, in any language; the report names them."
-    doubts = [*story.trap_cells, *([named] if guessing else [])]
+    num_guessing = len(guessing(analysis.findings))
+    named = f"{count(num_guessing, 'arm')} no better than always giving the most frequent answer, in any language; the report names them."
+    doubts = [*story.trap_cells, *([named] if num_guessing else [])]
     return [
         *answer,
         "",
