@@ -89,18 +89,17 @@ class Content:
         return {name: table for name, table in found.items() if table.rows}
 
 
-def content(analysis: Analysis, story: Story, ledger: Sequence[Row] = (), alternatives: Sequence[Row] | None = None) -> Content:
+def content(analysis: Analysis, story: Story, ledger: Sequence[Row] = (), alternatives: Sequence[Row] = ()) -> Content:
     """Reads the tables, words the verdicts and draws the figures.
 
-    ledger: rows of stats.judge. alternatives: rows of stats.alternatives_table, where it was made.
+    ledger: rows of stats.judge. alternatives: rows of stats.alternatives_table, where it was made, under any policy.
     """
     views = [view(analysis, story, policy) for policy in policies(analysis)] or [view(analysis, story, "all")]
     seen = views[0]
     verdicts = cell_verdicts(seen)
     found = answers(seen, verdicts)
     differing = differing_policies(views)
-    tried = None if alternatives is None else [row for row in alternatives if row["policy"] == seen.policy]
-    practice = practices_rows(seen, tried)
+    practice = practices_rows(seen, [row for row in alternatives if row["policy"] == seen.policy])
     return Content(
         story=story,
         headline=headline(verdicts),

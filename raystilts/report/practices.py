@@ -8,35 +8,48 @@ from typing import Any
 
 from raystilts.report.tables import Column, Field, Table, points_field
 from raystilts.report.view import Row, View, absent, refused
+from raystilts.stats import practices as rivals
 from raystilts.stats.alternatives import fixed_test_set_welch
 
 HERE = "this report: two-way t, Holm"
-NAMES: Mapping[str, tuple[str, str]] = {
-    "uncorrected": ("two-way t, no correction", "each language by itself"),
-    "p_bh": ("two-way t, Benjamini-Hochberg", "screening: a share of the claims may be false"),
-    "welch": ("Welch t on run scores, no correction", "exactly this test set, new seeds"),
-    "best_runs": ("best run against best run", "nothing: the best of several draws"),
-    "means": ("mean against mean, no test", "exactly these runs and examples"),
+NAMES: Mapping[str, str] = {
+    "two_way": "two-way t, no correction",
+    "p_bh": "two-way t, Benjamini-Hochberg",
+    "crossed_percentile": "crossed bootstrap, percentile",
+    "crossed_bca": "crossed bootstrap, BCa",
+    "fixed_test_set_welch": "Welch t on run scores, no correction",
+    "fixed_test_set_moderated_t": "moderated t on run scores, no correction",
+    "fixed_test_set_permutation": "permutation of run scores, no correction",
+    "fixed_test_set_aso": "almost stochastic order of run scores",
+    "given_runs_example_only": "paired t over examples, all runs",
+    "given_first_runs_example_only": "paired t over examples, one run a side",
+    "best_runs_difference": "best run against best run",
+    "means": "mean against mean, no test",
 }
-"""Practice -> its name, and what it is about; from the tables alone."""
+"""Practice -> its name, in the order of the table."""
+ABOUT: Mapping[str, str] = {
+    **rivals.ABOUT,
+    "p_bh": "screening: a share of the claims may be false",
+    "means": "exactly these runs and examples",
+}
+"""Practice -> what its claims are about."""
 Claims = dict[tuple[str, str], tuple[float, bool]]
 """(contrast, language) -> the effect that a practice would print, and whether it would call it real."""
 
 
-def practices_rows(seen: View, found: Iterable[Row] | None = None) -> list[Row]:
+def practices_rows(seen: View, found: Iterable[Row] = ()) -> list[Row]:
     """One row a practice: how many gains and losses it claims in single languages, how many of those this report does not, their mean.
 
-    found: the rows of stats.alternatives_table under the view's policy, where it was made; else what the tables alone can tell.
+    found: the rows of stats.alternatives_table under the view's policy, where it was made; without them what the tables alone can tell.
     """
     rows = [row for rows in seen.gains.values() for row in rows if not refused(row)]
     if not rows:
         return []
     ours = {(row["contrast"], row["language"]): row["claim"] for row in rows}
-    claims: dict[tuple[str, str], Claims] = {
-        (HERE, "new seeds, new examples"): {_key(row): (row["theta"], row["claim"] in ("gain", "loss")) for row in rows}
-    }
-    made = _from_alternatives(found) if found is not None else _from_tables(seen, rows)
-    return [_counted(name, about, of, ours) for (name, about), of in {**claims, **made}.items()]
+    here = {_key(row): (row["theta"], row["claim"] in ("gain", "loss")) for row in rows}
+    made = _from_alternatives(found) | _from_tables(seen, rows)
+    others = [_counted(name, ABOUT[practice], made[practice], ours) for practice, name in NAMES.items() if practice in made]
+    return [_counted(HERE, "new seeds, new examples", here, ours), *others]
 
 
 def _key(row: Row) -> tuple[str, str]:
@@ -58,20 +71,19 @@ def _counted(name: str, about: str, claims: Claims, ours: Mapping[tuple[str, str
     }
 
 
-def _from_alternatives(found: Iterable[Row]) -> dict[tuple[str, str], Claims]:
-    made: dict[tuple[str, str], Claims] = {}
+def _from_alternatives(found: Iterable[Row]) -> dict[str, Claims]:
+    made: dict[str, Claims] = {}
     for row in found:
         if not absent(row.get("theta")):
-            name = (str(row["method"]).replace("_", " "), str(row["about"]))
-            made.setdefault(name, {})[_key(row)] = (row["theta"], bool(row["would_claim"]))
+            made.setdefault(row["method"], {})[_key(row)] = (row["theta"], bool(row["would_claim"]))
     return made
 
 
-def _from_tables(seen: View, rows: Sequence[Row]) -> dict[tuple[str, str], Claims]:
+def _from_tables(seen: View, rows: Sequence[Row]) -> dict[str, Claims]:
     alpha = seen.story.alpha
     made = {
-        NAMES["uncorrected"]: {_key(row): (row["theta"], row["p"] <= alpha) for row in rows},
-        NAMES["p_bh"]: {_key(row): (row["theta"], row["p_bh"] <= alpha) for row in rows},
+        "two_way": {_key(row): (row["theta"], row["p"] <= alpha) for row in rows},
+        "p_bh": {_key(row): (row["theta"], row["p_bh"] <= alpha) for row in rows},
     }
     welch: Claims = {}
     best: Claims = {}
@@ -86,8 +98,8 @@ def _from_tables(seen: View, rows: Sequence[Row]) -> dict[tuple[str, str], Claim
             if min(len(plus), len(minus)) > 1:
                 found = fixed_test_set_welch(plus, minus, alpha)
                 welch[_key(row)] = (found.theta, found.p <= alpha)
-    made |= {NAMES[name]: of for name, of in (("welch", welch), ("best_runs", best)) if of}
-    return made | {NAMES["means"]: {_key(row): (row["theta"], row["theta"] != 0) for row in rows}}
+    made |= {practice: of for practice, of in (("fixed_test_set_welch", welch), ("best_runs_difference", best)) if of}
+    return made | {"means": {_key(row): (row["theta"], row["theta"] != 0) for row in rows}}
 
 
 def _mean_is(scores: Sequence[float], mean: Any) -> bool:

@@ -45,7 +45,7 @@ def write_report(analysis: Analysis, story: Story, out: Path, beside: Mapping[st
     out, beside = Path(out), {name: cleaned_table(table) for name, table in (beside or {}).items()}
     tables: Any = analysis  # the ledger reads two of its tables
     beside.setdefault("ledger", judge(tables, margin=story.margin, alpha=story.alpha))
-    tried = beside["practices"].to_pylist() if "practices" in beside else None
+    tried = beside["practices"].to_pylist() if "practices" in beside else []
     what = content(analysis, story, beside["ledger"].to_pylist(), tried)
     beside |= {"questions": _rows(questions_rows(what.answers), QUESTIONS), "practices_summary": _rows(what.practice_rows, PRACTICES)}
     for name, table in {**{name: getattr(analysis, name) for name in TABLES}, **beside}.items():

@@ -31,7 +31,7 @@ ABOUT: Mapping[str, str] = {
     "given_first_runs_example_only": "exactly one run a side, new examples",
     "crossed_percentile": "the procedure, badly calibrated",
     "crossed_bca": "the procedure, badly calibrated",
-    "best_runs_difference": "nothing: the best run against the best run",
+    "best_runs_difference": "nothing: the best of several draws",
 }
 """Methods of `alternatives_table` and what each is about. Only two_way, corrected by Holm, decides claims (in `analyse`)."""
 

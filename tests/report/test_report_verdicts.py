@@ -12,10 +12,11 @@ from raystilts.report import verdict_lines
 from raystilts.report.answers import answers, overall
 from raystilts.report.content import questions_rows
 from raystilts.report.listings import questions_table
-from raystilts.report.practices import HERE, practices_rows
+from raystilts.report.practices import HERE, NAMES, practices_rows
 from raystilts.report.scaling import scaling_headline
 from raystilts.report.verdicts import cell_verdicts, headline
 from raystilts.report.view import points, probability, view
+from raystilts.stats.practices import ABOUT as METHODS
 
 EXPECTED = {
     "superior": "The gain grows from nano to micro: the difference is +1.90 points [+1.10, +2.70].",
@@ -272,3 +273,21 @@ def test_what_other_practices_would_have_claimed(make_analysis):
     elsewhere = _with(analysis.scores, intermediate="none")
     names = {row["practice"] for row in practices_rows(view(dataclasses.replace(analysis, scores=elsewhere), story, "all"))}
     assert "best run against best run" not in names
+
+
+def test_practices_that_resample_stand_beside_those_of_the_tables_alone(make_analysis):
+    """With the rows of stats.alternatives_table the table has further practices, named in words; what the tables alone tell stays."""
+    analysis, story = make_analysis()
+    seen = view(analysis, story, "all")
+    alone = practices_rows(seen)
+    gains = [row for row in analysis.gains.to_pylist() if row["policy"] == "all" and row["claim"] != "refused"]
+    tried = [
+        {"contrast": row["contrast"], "language": row["language"], "method": method, "theta": 1.0, "would_claim": True}
+        for row in gains
+        for method in METHODS
+    ]
+    both = practices_rows(seen, tried)
+    assert [row for row in both if row in alone] == alone
+    assert [row["practice"] for row in both] == [HERE, *NAMES.values()]
+    added = [row for row in both if row not in alone]
+    assert [row["gains"] for row in added] == [len(gains)] * (len(NAMES) + 1 - len(alone))
