@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from raystilts.schedule import Schedule
+from raystilts.schedule import Schedule, jobs
 from raystilts.study import Plan
 
 SHOWN = 8  # running jobs that the live view names
 REFRESHED = 2  # times a second
+ENOUGH = 3  # earlier jobs of a kind, to say how long others take: a store far away may hold thousands
 
 
 class Progress:
@@ -27,6 +28,17 @@ class Progress:
         self.started = time.monotonic()
         self.num_left: Counter[tuple[str, ...]] = Counter(kind_of(schedule.plan, key) for key in schedule.jobs)
         self.num_settled = 0
+        done, read = schedule.store.done(), Counter[tuple[str, ...]]()
+        for key, stages in jobs(schedule.plan, ()).items():  # a sweep that goes on knows how long jobs took before
+            kind = kind_of(schedule.plan, key)
+            if self.num_left[kind] and read[kind] < ENOUGH and done.issuperset(stages):
+                read[kind] += 1
+                self._took(kind, sum(schedule.store.record(stage)["seconds"] for stage in stages))
+
+    def _took(self, kind: tuple[str, ...], seconds: float) -> None:
+        for group in groups(kind):
+            number, total = self.seconds.get(group, (0, 0.0))
+            self.seconds[group] = number + 1, total + seconds
 
     def ended(self, key: str, outcome: str) -> None:
         """Print the line of a job."""
@@ -40,16 +52,14 @@ class Progress:
             return
         finished = [store.record(stage) for stage in schedule.jobs[key] if store.has(stage)]
         took = sum(record["seconds"] for record in finished)
-        for group in groups(kind_of(plan, key)):
-            number, total = self.seconds.get(group, (0, 0.0))
-            self.seconds[group] = number + 1, total + took
+        self._took(kind_of(plan, key), took)
         place = f"[{len(schedule.done) + len(schedule.failed)}/{len(schedule.jobs)}]"
         text = f"{place} {plan.label(key)}  {took:.1f} s{_score(finished)}" if outcome == "done" else f"{place} FAILED {plan.label(key)}"
         left = self.time_left()
         print(f"{text}  ({duration(left)} left)" if left else text, flush=True)
 
     def time_left(self) -> float:
-        """Seconds until the end: from the mean duration so far of jobs of the same role, encoder and task, or else of the next alike."""
+        """Seconds until the end: from the mean duration of jobs of the same role, encoder and task, or else of the next alike."""
         known, left = dict(self.seconds), dict(self.num_left)  # a terminal's view looks from a thread of its own
         total = 0.0
         for of, waiting in left.items():

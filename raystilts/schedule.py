@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter
+from collections.abc import Collection
 
 from raystilts.faults import MAX_TRIES, Failure
 from raystilts.store import Store
@@ -20,9 +21,9 @@ from raystilts.study import Plan
 PAUSES = (2.0, 30.0)
 
 
-def jobs(plan: Plan, store: Store) -> dict[str, list[str]]:
-    """What is to be run: the first stage of each job -> all its stages, in order. Stages in the store are left out."""
-    children, done, found = plan.children, store.done(), {}
+def jobs(plan: Plan, done: Collection[str]) -> dict[str, list[str]]:
+    """What is to be run: the first stage of each job -> all its stages, in order. Stages that are done are left out."""
+    children, found = plan.children, {}
     for key, stage in plan.stages.items():
         if key in done:
             continue
@@ -38,7 +39,7 @@ class Schedule:
 
     def __init__(self, plan: Plan, store: Store) -> None:
         self.plan, self.store = plan, store
-        self.jobs = jobs(plan, store)
+        self.jobs = jobs(plan, store.done())
         self.after: dict[str, list[str]] = {}
         for key in self.jobs:
             for parent in self.parents(key):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,9 @@ from places import SMOKE, smoke
 from test_sweep import Memory
 
 from raystilts import progress
-from raystilts.progress import Progress, duration, live, view
-from raystilts.schedule import Schedule
+from raystilts.progress import ENOUGH, Progress, duration, kind_of, live, view
+from raystilts.schedule import Schedule, jobs
+from raystilts.store import Store
 from raystilts.study import make_plan
 
 PLAN = make_plan(smoke())
@@ -55,6 +57,26 @@ def test_the_time_left_is_that_of_the_most_alike() -> None:
     each = [30 if kind == kinds[0] else 20 if kind[:2] == kinds[0][:2] else 12 if kind[0] == role else 10 for kind in kinds]
     assert len(set(each)) >= 3
     assert shown.time_left() == sum(each) / 2
+
+
+def test_a_sweep_that_goes_on_knows_how_long_jobs_took(smoke_store: Path, tmp_path: Path) -> None:
+    """The time left of a resumed sweep counts from its first line on as long as the store's jobs of the same kind took; an empty store says
+    nothing, and no more records are read than a mean needs.
+    """
+    store = Store(Path(shutil.copytree(smoke_store, tmp_path / "store")))
+    whole = jobs(PLAN, ())
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for key in whole:
+        alike.setdefault(kind_of(PLAN, key), []).append(key)
+    keys = next(keys for kind, keys in alike.items() if kind[0] == "target" and len(keys) > 1)
+    for stage in whole[keys[0]]:
+        store.discard(stage)
+    read = [sum(store.record(stage)["seconds"] for stage in whole[key]) for key in keys[1 : 1 + ENOUGH]]
+    shown = Progress(Schedule(PLAN, store), 2)
+    assert shown.time_left() == pytest.approx(sum(read) / len(read))
+    assert shown.seconds[()][0] == len(read)
+    assert view(shown)[0].endswith(f", {duration(shown.time_left())} left")
+    assert Progress(Schedule(PLAN, Store(tmp_path / "empty")), 2).seconds == {}
 
 
 def test_gpus_are_shown_where_there_are_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

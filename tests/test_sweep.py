@@ -125,12 +125,12 @@ def test_only_what_is_missing_is_a_job() -> None:
     """With everything in the store but one target model, the jobs are that model with its evaluation; with an evaluation gone, that."""
     store = Memory()
     store.keys.update(PLAN.stages)
-    assert jobs(PLAN, store) == {}
+    assert jobs(PLAN, store.done()) == {}
     evaluation = next(cell.evaluation for cell in PLAN.cells if cell.target == "kind")
     store.keys.remove(evaluation.key)
-    assert jobs(PLAN, store) == {evaluation.key: [evaluation.key]}
+    assert jobs(PLAN, store.done()) == {evaluation.key: [evaluation.key]}
     store.keys.remove(evaluation.parent.key)
-    assert jobs(PLAN, store) == {evaluation.parent.key: [evaluation.parent.key, evaluation.key]}
+    assert jobs(PLAN, store.done()) == {evaluation.parent.key: [evaluation.parent.key, evaluation.key]}
 
 
 def raystilts(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
