@@ -151,10 +151,10 @@ def key_of(shown: Shown, target: str, cells: Mapping[str, str]) -> tuple[str, ..
     return tuple(found)
 
 
-def table(folder: Path, name: str) -> list[dict[str, str]]:
-    """The rows of one of a report's tables, of the policy that its text is about."""
+def table(folder: Path, name: str, policy: str = "all") -> list[dict[str, str]]:
+    """The rows of one of a report's tables, of one policy: `all` is what its text is about."""
     with (folder / "tables" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        return [row for row in csv.DictReader(file) if row.get("policy", "all") == "all"]
+        return [row for row in csv.DictReader(file) if row.get("policy", policy) == policy]
 
 
 def check(folder: Path) -> tuple[dict[str, int], list[str]]:

@@ -13,7 +13,8 @@ import re
 import shutil
 import sys
 import tarfile
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean, median
 
@@ -26,10 +27,17 @@ LARGE = "practices.csv"
 NONE = "none"
 SAME_DATA = {("taxinli", "xnli-dev"), ("mixture", "xnli-dev"), ("ccg", "udpos"), ("mixture", "udpos")}
 """Pairs whose two phases train on the same pairs or sentences."""
+WIDTH = 140
 LEAST = 3
 """Of a level, for a pooled claim."""
 WORDS = {"gain": "gain", "loss": "loss", "undecided": "cannot tell", "refused": "refused"}
 
+
+EXPECTED = {"xnli-dev": 6.7, "udpos": 3.5, "wikiann-dev": 3.5, "tydiqa-xquad": 8.6, "sib200": 8.4, "tatoeba": 6.3}
+"""Points that the experiment's docstring expected a single language's runs to find, before they were made."""
+SEEN = "It is seen."
+UNSEEN = "After correction it is not seen, so *cannot tell* may hide gains of that size anywhere on this page."
+OURS, MEANS, BEST = "this report: two-way t, Holm", "mean against mean, no test", "best run against best run"
 
 TEMPLATE = """# Do English intermediate tasks help a small encoder in low-resource languages, and alike with 6 layers and with 12?
 {incomplete}
@@ -39,20 +47,49 @@ that raystilts wrote. `python analysis/laptop.py` computes every number of this 
 `predictions.tar.xz` is the store without the models: unpacked in runs/laptop, it lets `raystilts report experiments/laptop.py --data DATA
 --encoders ENCODERS` write the same report, or another one.
 
+## What the data say
+
+**Are the gains robust in low-resource languages? {answer}** Of {num_low} combinations of target, intermediate task and encoder,
+{num_refused} have too few low-resource languages for a claim about them. Of the other {num_judged}: {judged}. Every answer is about
+trainings as short as these, at these rates.
+
+- {ccg_losses} of the {num_losses} losses come after CCG, in SIB-200 and Tatoeba, between {least_lost} and {most_lost} points. Both targets
+  live on the vector of a whole sentence, which this encoder brings along: Tatoeba trains nothing, and without an intermediate task it
+  finds {tatoeba}. A short training on tags seems to take such vectors apart. Whether that is the task's doing or the rate's, these data do
+  not show. The other losses: {other_losses}.
+- Pooled over all languages, gains: {all_gains}. XNLI's training after MNLI is on some of the same pairs again, and without it the encoder
+  of 6 layers guesses: more pairs teach more, which is no transfer of a task.
+- XQuAD was put in to see whether a gain that everybody expects, that of SQuAD, is seen. In points: {control}. {control_verdict}
+
+**Do they scale from 6 layers to 12? {scaling_answer}** Of {num_tested} differences between the encoders in low-resource languages,
+{num_inferior} say that 12 layers lose more: {inferior}. Of the others {num_equivalent} are shown to be the same within a point, and
+{num_untold} cannot be told.
+
+**Why so little can be told.** Runs of an arm differ more than was expected. With 12 layers the five trainings on MNLI score
+{mnli} % on English dev, where guessing gives a third: the rates were chosen on 6 layers, and for some of these trainings they are too
+large. UD-POS after those five scores {after_mnli} over its languages (tags are scored as spans, as XTREME does, so a model that always says
+NOUN has almost nothing): what fails once fails in every target after it. An interval that has
+to allow for that is tens of points wide. Without the runs that collapsed, the {num_low} combinations are: {converged}.
+
+**What other reports would have said.** Comparing the means of the same runs without a test, {means_gains} of {comparisons} comparisons in
+single languages are gains and {means_losses} losses; comparing the best runs, {best_gains} and {best_losses}. With new seeds, new examples
+and a correction in mind, {our_gains} and {our_losses}.
+
+## What was run
+
 {ran}
 
-What the intermediate trainings scored on their own English dev data, each of five seeds:
+What the intermediate trainings scored on their own English dev data:
 
 {trainings}
 
 Runs that give the same answer to every example: {collapsed}. They stay in their arms, as what happens to whoever trains such a model once.
 Arms that score no better than always giving the most frequent answer, in any language: {guessing}.
 
-## Are the gains robust in low-resource languages?
+## Gains in low-resource languages
 
-Pooled over a target's low-resource languages, of {num_low} combinations of target, intermediate task and encoder: {low}. Of {num_same} of
-them both phases train on the same pairs or sentences (MNLI and the mixture before XNLI, CCG and the mixture before UD-POS): {same}. Of the
-other {num_other}: {other}.
+Pooled over a target's low-resource languages. Of {num_same} of the {num_low} combinations both phases train on the same pairs or sentences
+(MNLI and the mixture before XNLI, CCG and the mixture before UD-POS): {same}. Of the other {num_other}: {other}.
 
 - Gains: {gains}.
 - Losses: {losses}.
@@ -70,30 +107,37 @@ In single languages, of {num_single} comparisons: {single}. What other rules cla
 
 {practices}
 
-## Do they scale from 6 layers to 12?
+Rules that look at how runs differ have no say on Tatoeba, whose baseline is one run of an encoder that nobody trains.
 
-Over low-resource languages, of {num_scales} comparisons: {verdicts}.
+## Gains with 12 layers against those with 6
 
 {scaling}
 
-The difference is the gain with 12 layers less that with 6, in points. *equivalent*: the same within a point.
+The difference is the gain with 12 layers less that with 6, in points, pooled over low-resource languages. *inferior*: more than a point
+smaller; *equivalent*: the same within a point.
 
 ## What these data cannot say
 
 - The encoder with 6 layers is a truncation of the other, not a model that was pretrained small. Nothing here is about XLM-R Base and Large.
 - The family's contrastive pretraining has seen inference and question answering data. Gains of these tasks may be smaller than XLM-R's.
-- Trainings are of hundreds to thousands of examples. Where a target stays near guessing (the report's findings name such arms), a gain says
-  that the intermediate training taught what the target's own could not, not that it helps a model that is trained well.
-- One recipe a task, chosen on English dev with the smaller encoder: another may change a gain as much as another intermediate task.
+- Trainings are of hundreds to thousands of examples. Where a target stays near guessing (such arms are named above), a gain says that the
+  intermediate training taught what the target's own could not, not that it helps a model that is trained well.
+- One recipe a task, chosen on English dev with the smaller encoder: another may change a gain as much as another intermediate task. So a
+  loss is one of this training, and a difference between the encoders is partly one of how well the recipe fits each.
 - At most a hundred test examples a language, three hundred of XNLI: single languages can only be decided where gains are large.
 
 ## What would settle it
 
 {noise}
 
-*Detectable*: the true gain that a single language's runs would find with 80 % power, before correction. *Seeds*: what an arm would need for
-a gain of one point; where that is out of reach, there are too few test examples for any number of seeds. The same file with XLM-R Base and
-Large, whole training and test sets and such numbers of seeds is the study that settles it.
+*Expected* and *detectable*: the true gain that a single language's runs would find with 80 % power, before correction, as it was written
+down before the runs and as their differences turned out. *Seeds*: what an arm would need for a gain of one point; where that is out of
+reach, there are too few test examples for any number of seeds.
+
+1. A recipe for each encoder, by `raystilts tune` on English dev data, so that no training fails; then the same file again. That is the
+   cheapest step, and the one that narrows most intervals.
+2. Whole test sets: Tatoeba's and SIB-200's are larger than what was read here.
+3. XLM-R Base and Large with whole training sets and such numbers of seeds (`experiments/base_to_large.py`): the study that settles it.
 """
 
 
@@ -107,10 +151,10 @@ def arm(row: Row) -> str:
     return f"{row['intermediate']} → {row['target']}, {row['encoder']}"
 
 
-def pooled(folder: Path, group: str, estimand: str = "fixed_languages") -> list[Row]:
+def pooled(folder: Path, group: str, estimand: str = "fixed_languages", policy: str = "all") -> list[Row]:
     """The pooled gains over a group, of one encoder each."""
     of_two = {row["contrast"] for row in table(folder, "scaling")}
-    rows = table(folder, "pooled")
+    rows = table(folder, "pooled", policy)
     return [row for row in rows if row["group"] == group and row["estimand"] == estimand and row["contrast"] not in of_two]
 
 
@@ -118,6 +162,14 @@ def counted(rows: Sequence[Row]) -> str:
     """How many of which claim."""
     claims = [row["claim"] for row in rows]
     return ", ".join(f"{word} {claims.count(claim)}" for claim, word in WORDS.items() if claim in claims)
+
+
+def means(rows: Iterable[Row]) -> dict[str, float]:
+    """The mean score of each encoder, the smaller one first."""
+    by_encoder: dict[str, list[float]] = {}
+    for row in rows:
+        by_encoder.setdefault(row["encoder"], []).append(float(row["score"]))
+    return {encoder: mean(by_encoder[encoder]) for encoder in sorted(by_encoder, key=len)}
 
 
 def ran(folder: Path) -> list[str]:
@@ -129,16 +181,12 @@ def ran(folder: Path) -> list[str]:
     ]
     for target in dict.fromkeys(row["target"] for row in rows):
         mine = [row for row in rows if row["target"] == target]
-        alone = [row for row in mine if row["intermediate"] == NONE]
-        means = {
-            encoder: mean(float(row["score"]) for row in alone if row["encoder"] == encoder)
-            for encoder in dict.fromkeys(row["encoder"] for row in alone)
-        }
+        alone = means(row for row in mine if row["intermediate"] == NONE)
         examples = " to ".join(map(str, sorted({min(sizes := {int(row["n_examples"]) for row in mine}), max(sizes)})))
         seeds = max(len({row["seed"] for row in mine if row["intermediate"] == other}) for other in {row["intermediate"] for row in mine})
         lines.append(
             f"| {target} | {len({row['language'] for row in mine})} | {seeds} | {examples} "
-            f"| {', '.join(f'{encoder}: {value:.1f}' for encoder, value in sorted(means.items()))} |"
+            f"| {', '.join(f'{encoder}: {value:.1f}' for encoder, value in alone.items())} |"
         )
     return lines
 
@@ -194,16 +242,21 @@ def scaling(rows: Sequence[Row]) -> list[str]:
 def noise(gains: Sequence[Row]) -> list[str]:
     """By target: what a single language's gain can be told from, and what that would take."""
     lines = [
-        "| target | languages x arms | detectable gain, median | seeds for one point, median | out of reach at any number of seeds |",
-        "|---|---:|---:|---:|---:|",
+        "| target | languages x arms | expected | detectable, median | seeds for one point, median | out of reach at any number of seeds |",
+        "|---|---:|---:|---:|---:|---:|",
     ]
     known = [row for row in gains if row["mde"]]
     for target in dict.fromkeys(row["target"] for row in known):
         rows = [row for row in known if row["target"] == target]
         needed = [float(row["seeds_needed"]) for row in rows if row["seeds_needed"]]
         least, seeds = median(float(row["mde"]) for row in rows), f"{median(needed):.0f}" if needed else "–"
-        lines.append(f"| {target} | {len(rows)} | {least:.1f} | {seeds} | {len(rows) - len(needed)} |")
+        lines.append(f"| {target} | {len(rows)} | {EXPECTED[target]} | {least:.1f} | {seeds} | {len(rows) - len(needed)} |")
     return lines
+
+
+def of_rule(folder: Path, rule: str, column: str) -> str:
+    """What the summary of practices says of one; 0 where there was nothing to compare."""
+    return next((row[column] for row in table(folder, "practices_summary") if row["practice"] == rule), "0")
 
 
 def practices(folder: Path) -> list[str]:
@@ -212,6 +265,80 @@ def practices(folder: Path) -> list[str]:
         f"| {row['practice']} | {row['comparisons']} | {row['gains']} | {row['losses']} |" for row in table(folder, "practices_summary")
     ]
     return ["| rule | comparisons | gains claimed | losses claimed |", "|---|---:|---:|---:|", *lines]
+
+
+def after_mnli(folder: Path) -> list[str]:
+    """UD-POS of the encoder of 12 layers after each of its trainings on MNLI: the mean over languages, by seed."""
+    arm_of = ("e5-small-12", "taxinli", "udpos")
+    rows = [row for row in table(folder, "scores") if (row["encoder"], row["intermediate"], row["target"]) == arm_of]
+    seeds = sorted({int(row["seed"]) for row in rows})
+    return [f"{mean(float(row['score']) for row in rows if int(row['seed']) == seed):.1f}" for seed in seeds]
+
+
+def short(row: Row) -> str:
+    """What a row is of, in a sentence that has said of what."""
+    return f"{row['intermediate']} → {row['target']}"
+
+
+def in_short(folder: Path, low: Sequence[Row], scales: Sequence[Row]) -> dict[str, str]:
+    """The numbers of the first section: `low` are the pooled gains over low-resource languages, `scales` their differences."""
+    judged = [row for row in low if row["claim"] != "refused"]
+    losses = [row for row in low if row["claim"] == "loss"]
+    of_ccg = [row for row in losses if row["intermediate"] == "ccg" and row["target"] in ("sib200", "tatoeba")]
+    lost = sorted(-float(row["theta"]) for row in of_ccg) or [0.0]
+    everywhere = pooled(folder, "all")
+    control = [row for row in everywhere if (row["intermediate"], row["target"]) == ("squad", "tydiqa-xquad")]
+    mnli = trained(folder).get(("taxinli", "e5-small-12"), {})
+    verdicts = [row["verdict"] for row in scales]
+    alone = means(row for row in table(folder, "scores") if (row["target"], row["intermediate"]) == ("tatoeba", NONE))
+    gains = sum(row["claim"] == "gain" for row in low)
+    return {
+        "answer": f"{gains} are shown." if gains else "No gain is shown.",
+        "num_judged": str(len(judged)),
+        "num_refused": str(len(low) - len(judged)),
+        "judged": counted(judged),
+        "num_losses": str(len(losses)),
+        "ccg_losses": str(len(of_ccg)),
+        "least_lost": f"{lost[0]:.1f}",
+        "most_lost": f"{lost[-1]:.1f}",
+        "tatoeba": ", ".join(f"{value:.1f} % of its sentences with {encoder}" for encoder, value in alone.items()),
+        "other_losses": "; ".join(arm(row) for row in losses if row not in of_ccg) or "none",
+        "all_gains": named(everywhere, "gain"),
+        "control": "; ".join(f"{points(row)} with {row['encoder']}" for row in control),
+        "control_verdict": SEEN if any(row["claim"] == "gain" for row in control) else UNSEEN,
+        "scaling_answer": "There is no gain to ask that of." if not gains else "",
+        "num_tested": str(len(scales) - verdicts.count("refused")),
+        "num_inferior": str(verdicts.count("inferior")),
+        "inferior": "; ".join(f"{short(row)} {points(row)}" for row in scales if row["verdict"] == "inferior") or "none",
+        "num_equivalent": str(verdicts.count("equivalent")),
+        "num_untold": str(verdicts.count("cannot tell")),
+        "mnli": ", ".join(f"{mnli[seed]:.0f}" for seed in sorted(mnli)),
+        "after_mnli": ", ".join(after_mnli(folder)),
+        "converged": counted(pooled(folder, "low", policy="converged")),
+        "comparisons": of_rule(folder, MEANS, "comparisons"),
+        "means_gains": of_rule(folder, MEANS, "gains"),
+        "means_losses": of_rule(folder, MEANS, "losses"),
+        "best_gains": of_rule(folder, BEST, "gains"),
+        "best_losses": of_rule(folder, BEST, "losses"),
+        "our_gains": of_rule(folder, OURS, "gains"),
+        "our_losses": of_rule(folder, OURS, "losses"),
+    }
+
+
+def wrapped(page: str) -> str:
+    """The page with its sentences in lines of one width; tables and headings stay."""
+    lines: list[str] = []
+    for line in page.splitlines():
+        prose = line and line[0] not in "#|"
+        if prose and lines and lines[-1] and lines[-1][0] not in "#|" and not re.match(r"- |\d\. ", line):
+            lines[-1] += " " + line.strip()
+        else:
+            lines.append(line)
+    indents = [" " * len(found[0]) if (found := re.match(r"- |\d\. ", line)) else "" for line in lines]
+    return "".join(
+        (line if not line or line[0] in "#|" else textwrap.fill(line, WIDTH, subsequent_indent=indent, break_on_hyphens=False)) + "\n"
+        for line, indent in zip(lines, indents, strict=True)
+    )
 
 
 def text(folder: Path) -> str:
@@ -223,32 +350,31 @@ def text(folder: Path) -> str:
     other = [row for row in low if row not in same]
     most = {target: max(int(row["n_languages"]) for row in low if row["target"] == target) for target in {row["target"] for row in low}}
     few = [row for row in pooled(folder, "all") if most.get(row["target"], 0) < LEAST]
-    verdicts = [row["verdict"] for row in scales]
-    return TEMPLATE.format(
-        incomplete=incomplete(folder),
-        runs=len({row["run_id"] for row in table(folder, "scores")}),
-        ran="\n".join(ran(folder)),
-        trainings="\n".join(trainings(folder)),
-        collapsed=collapsed(folder),
-        guessing=guessing(folder),
-        num_low=len(low),
-        low=counted(low),
-        num_same=len(same),
-        same=counted(same),
-        num_other=len(other),
-        other=counted(other),
-        gains=named(other, "gain"),
-        losses=named(other, "loss"),
-        grid="\n".join(grid(low)),
-        high="\n".join(grid(few)),
-        sample=counted(pooled(folder, "low", "languages_as_sample")),
-        num_single=len(gains),
-        single=counted(gains),
-        practices="\n".join(practices(folder)),
-        num_scales=len(scales),
-        verdicts=", ".join(f"{word} {verdicts.count(word)}" for word in dict.fromkeys(verdicts)),
-        scaling="\n".join(scaling(scales)),
-        noise="\n".join(noise(gains)),
+    return wrapped(
+        TEMPLATE.format(
+            **in_short(folder, low, scales),
+            incomplete=incomplete(folder),
+            runs=len({row["run_id"] for row in table(folder, "scores")}),
+            ran="\n".join(ran(folder)),
+            trainings="\n".join(trainings(folder)),
+            collapsed=collapsed(folder),
+            guessing=guessing(folder),
+            num_low=len(low),
+            num_same=len(same),
+            same=counted(same),
+            num_other=len(other),
+            other=counted(other),
+            gains=named(other, "gain"),
+            losses=named(other, "loss"),
+            grid="\n".join(grid(low)),
+            high="\n".join(grid(few)),
+            sample=counted(pooled(folder, "low", "languages_as_sample")),
+            num_single=len(gains),
+            single=counted(gains),
+            practices="\n".join(practices(folder)),
+            scaling="\n".join(scaling(scales)),
+            noise="\n".join(noise(gains)),
+        )
     )
 
 
