@@ -11,13 +11,13 @@ ENGLISH_ONLY = "Models are trained and chosen on English only; the last weights 
 BEYOND = "Models are chosen on English only; the last weights of each training are evaluated, and none is left out. Training read more:"
 
 
-def distrusted(plan: Plan) -> list[str]:
-    """A sentence for each intermediate and target whose trainings share data, controls apart: there that is the point."""
-    cells = dict.fromkeys((cell.intermediate, cell.target) for cell in plan.cells if cell.same_data and not cell.is_control)
-    return [
-        f"{intermediate} > {target}: both phases train on the same data, so a gain says nothing of the task."
-        for intermediate, target in cells
-    ]
+def distrusted(plan: Plan) -> dict[tuple[str, str], str]:
+    """(target, intermediate) -> a sentence where their trainings share data, controls apart: there that is the point."""
+    cells = dict.fromkeys((cell.target, cell.intermediate) for cell in plan.cells if cell.same_data and not cell.is_control)
+    return {
+        (target, intermediate): f"{intermediate} > {target}: both phases train on the same data, so a gain says nothing of the task."
+        for target, intermediate in cells
+    }
 
 
 def controls(plan: Plan) -> list[str]:

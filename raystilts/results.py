@@ -381,7 +381,7 @@ def story(plan: Plan, store: Store, command: str) -> Story:
         facts=facts(plan, store),
         margin=study.margin,
         alpha=study.alpha,
-        trap_cells=tuple(disclosure.distrusted(plan)),
+        trap_cells=disclosure.distrusted(plan),
         complete=not missing,
         citations=tuple(dict.fromkeys(stage.task.citation for stage in plan.stages.values() if stage.task and stage.task.citation)),
     )

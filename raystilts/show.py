@@ -221,5 +221,5 @@ def plan_table(plan: Plan, store: Store) -> list[str]:
     if study.looks:
         lines += arms_table(plan)
     return lines + [
-        f"note: {line}" for line in (*disclosure.distrusted(plan), *disclosure.controls(plan), *disclosure.other_languages(plan))
+        f"note: {line}" for line in (*disclosure.distrusted(plan).values(), *disclosure.controls(plan), *disclosure.other_languages(plan))
     ]

@@ -95,7 +95,9 @@ def test_own_data_is_a_control_for_each_target(world: Path) -> None:
     assert first is own[0].intermediate_stage
     assert (first.recipe, then.recipe, then.keep_head) == (OWN[OWN_DATA], Recipe(), False)
     assert (first.data, first.task) == (then.data, then.task)
-    assert disclosure.distrusted(plan) == ["nli > xnli: both phases train on the same data, so a gain says nothing of the task."]
+    assert disclosure.distrusted(plan) == {
+        ("xnli", "nli"): "nli > xnli: both phases train on the same data, so a gain says nothing of the task."
+    }
     told = disclosure.controls(plan)
     assert told[0].startswith("own-data is a control: as many steps on the target's own data")
     assert told[1] == "mined has no arm after own-data: nothing is trained for it."

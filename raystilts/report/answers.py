@@ -45,7 +45,7 @@ class Answer:
     """about: the group of languages that a gain is pooled over, behind "methods: " where it is a method's over the plain one; "scaling", or
     "under methods" where a gain under a method is compared with the plain one. sentence: the verdict and why; row: its numbers.
 
-    test: whose p is p_holm.
+    test: whose p is p_holm. distrusted: whether a yes is of a cell to distrust.
     """
 
     about: str
@@ -62,6 +62,7 @@ class Answer:
     languages: int
     seeds: str
     examples: str
+    distrusted: bool = False
 
     @property
     def where(self) -> str:
@@ -77,7 +78,8 @@ class Answer:
             return f"no claim: {reasons([self.row])}"
         effect = f"{points(self.row['theta'])} points {interval(self.row['lo'], self.row['hi'])}"
         test = "" if self.test == NO_GAIN else f" ({self.test})"
-        return f"{effect}, adjusted p {probability(self.p_holm)}{test}, {count(self.languages, 'language')}, {self.seeds} seeds"
+        doubt = "; a cell to distrust" if self.distrusted else ""
+        return f"{effect}, adjusted p {probability(self.p_holm)}{test}, {count(self.languages, 'language')}, {self.seeds} seeds{doubt}"
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,21 @@ def answers(seen: View, verdicts: Sequence[CellVerdict]) -> list[Answer]:
         found += [_scales(seen, verdict, scaling) for scaling in verdict.scaling]
     shown = {verdict.cell for verdict in verdicts}
     apart = {cell: rows for cell, rows in seen.pooled_interactions.items() if cell not in shown}
-    return found + [
+    found += [
         _grows(seen, (*cell, row["encoder"]), row)
         for cell, rows in apart.items()
         for row in rows
         if (row["group"], row["estimand"]) == (HEADLINE_GROUP, HEADLINE_ESTIMAND) and str(row.get("method")).endswith(MINUS_PLAIN)
     ]
+    return [_doubted(seen, one) for one in found]
+
+
+def _doubted(seen: View, one: Answer) -> Answer:
+    """The answer; a yes in a cell to distrust says so."""
+    why = seen.story.trap_cells.get((str(one.row.get("target")), str(one.row.get("intermediate"))))
+    if one.answer != YES or why is None:
+        return one
+    return replace(one, sentence=f"{one.sentence} To distrust: {why}", distrusted=True)
 
 
 def _gain(seen: View, arm: Arm, group: str, row: Row) -> Answer:
@@ -229,7 +240,9 @@ def _overall(question: str, found: Sequence[Answer]) -> Overall:
     answer = YES if counts[YES] else NO if counts[NO] and not counts[OPEN] else OPEN if counts[OPEN] else REFUSED
     if len(found) == 1:
         return Overall(question, answer, answer, found[0].sentence, list(found), 0, found[0].settle.removeprefix("To settle it, "))
-    parts = [f"{name} in {counts[name]}" for name in (YES, NO, OPEN, REFUSED) if counts[name]]
+    num_distrusted = sum(one.distrusted for one in found)
+    doubt = f" ({num_distrusted} to distrust)" if num_distrusted else ""
+    parts = [f"{name} in {counts[name]}{doubt if name == YES else ''}" for name in (YES, NO, OPEN, REFUSED) if counts[name]]
     rank = {YES: 0, NO: 1, OPEN: 2, REFUSED: 3}
     # Among real gains the surest first, among open questions those that look largest.
     order = sorted(
@@ -239,5 +252,5 @@ def _overall(question: str, found: Sequence[Answer]) -> Overall:
     still = next((f"{one.where}: {one.settle.removeprefix('To settle it, ')}" for one in order if one.answer == OPEN and one.settle), "")
     sentence = f"Of {len(found)} combinations: {', '.join(parts)}."
     some = answer in (YES, NO) and counts[answer] < len(found)
-    label = f"{answer}, in {counts[answer]} of {len(found)}" if some else answer
+    label = (f"{answer}, in {counts[answer]} of {len(found)}" if some else answer) + doubt
     return Overall(question, answer, label, sentence, shown, len(found) - len(shown), still)

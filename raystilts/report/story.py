@@ -25,7 +25,7 @@ class Story:
 
     baseline: the intermediate that gains are over; "" where contrasts are of something else. encoders: small to large.
     levels: low to high resource; the pooled groups of the same names are the levels' pooled gains.
-    missing: cells that have not been run. trap_cells: sentences on cells to distrust (such as the same data in both phases).
+    missing: cells that have not been run. trap_cells: (target, intermediate) of cells to distrust -> a sentence why.
     margin: the equivalence margin in points. facts: versions, hashes, the store, printed as they are, the first three at the top;
     "bootstrap resamples" and "bootstrap seed" also go into the methods. study_file: name and text of the file that asks the question.
     citations: works that the study's tasks cite. live: the page is made again while the sweep goes on.
@@ -44,7 +44,7 @@ class Story:
     facts: Mapping[str, str] = field(default_factory=dict)
     margin: float = 1.0
     alpha: float = 0.05
-    trap_cells: tuple[str, ...] = ()
+    trap_cells: Mapping[tuple[str, str], str] = field(default_factory=dict)
     complete: bool = True
     study_file: tuple[str, str] | None = None
     citations: tuple[str, ...] = ()

@@ -39,7 +39,7 @@ def verdict_lines(analysis: Analysis, story: Story) -> list[str]:
     legend = f"gain, loss: languages where it is real (Holm, {story.alpha:g}); * real over the pooled languages; in points"
     num_guessing = len(guessing(analysis.findings))
     named = f"{count(num_guessing, 'arm')} no better than always giving the most frequent answer, in any language; the report names them."
-    doubts = [*story.trap_cells, *([named] if num_guessing else [])]
+    doubts = [*story.trap_cells.values(), *([named] if num_guessing else [])]
     return [
         *answer,
         "",

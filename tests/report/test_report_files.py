@@ -331,7 +331,7 @@ def test_markup_in_names_is_inert(make_analysis, tmp_path):
         command=EVIL,
         notes=(EVIL,),
         missing=(EVIL,),
-        trap_cells=(EVIL,),
+        trap_cells={(EVIL, EVIL): EVIL},
         facts={EVIL: EVIL},
         level_note=EVIL,
         complete=False,

@@ -150,8 +150,9 @@ def told(make_analysis, names: tuple[str, ...]):
     return (
         dataclasses.replace(analysis, findings=pa.Table.from_pylist([row], schema=analysis.findings.schema)),
         dataclasses.replace(
-            story, title=names[0], question=names[1], command=names[2], notes=names, missing=names, trap_cells=names, level_note=names[3],
-            facts={names[0]: names[1]}, languages={code: LanguageFacts(name, "low", 0.0) for code, name in languages.items()},
+            story, title=names[0], question=names[1], command=names[2], notes=names, missing=names, level_note=names[3],
+            trap_cells={(names[0], names[1]): names[2]}, facts={names[0]: names[1]},
+            languages={code: LanguageFacts(name, "low", 0.0) for code, name in languages.items()},
             levels=("low",), study_file=(names[2], names[3]), citations=names,
         ),
     )  # fmt: skip

@@ -241,6 +241,30 @@ def test_one_yes_among_many_combinations_does_not_read_as_yes(make_analysis):
     assert overall(seen, answers(seen, cell_verdicts(seen)))[0].label == "yes"
 
 
+def test_a_yes_in_a_cell_to_distrust_says_so(make_analysis):
+    """Wherever the gain of a cell to distrust is quoted, its doubt stands in the same sentence; other answers of the cell, and other cells,
+    stay as they are.
+    """
+    analysis, story = make_analysis()
+    analysis = dataclasses.replace(analysis, pooled=_with(analysis.pooled, claim="gain"))
+    plain = _answers((analysis, story))
+    cell, why = (plain[0].target, plain[0].intermediate), "both phases train on the same data."
+    story = dataclasses.replace(story, trap_cells={cell: why})
+    doubted = 0
+    for before, after in zip(plain, _answers((analysis, story)), strict=True):
+        if before.answer == "yes" and (before.target, before.intermediate) == cell:
+            doubted += before.about == "all"
+            assert after.sentence == f"{before.sentence} To distrust: {why}"
+            assert after.numbers == f"{before.numbers}; a cell to distrust"
+        else:
+            assert after == before
+    seen = view(analysis, story, "all")
+    first = overall(seen, answers(seen, cell_verdicts(seen)))[0]
+    assert doubted == 2
+    assert first.label == "yes (2 to distrust)"
+    assert first.sentence == f"Of {len(seen.gains)} combinations: yes in {len(seen.gains)} (2 to distrust)."
+
+
 def test_a_gain_that_nobody_has_shown_does_not_hold(make_analysis):
     """Saying yes, a gain holds, takes an encoder with a pooled gain: two gains of nothing are alike, and that is no claim."""
     analysis, story = make_analysis()
