@@ -146,9 +146,14 @@ def points(row: Row) -> str:
     return pooled_text(row) if row["theta"] else "refused"
 
 
+def pair(row: Row) -> str:
+    """The intermediate and target that a row is of."""
+    return f"{row['intermediate']} → {row['target']}"
+
+
 def arm(row: Row) -> str:
     """What a row is of."""
-    return f"{row['intermediate']} → {row['target']}, {row['encoder']}"
+    return f"{pair(row)}, {row['encoder']}"
 
 
 def pooled(folder: Path, group: str, estimand: str = "fixed_languages", policy: str = "all") -> list[Row]:
@@ -275,11 +280,6 @@ def after_mnli(folder: Path) -> list[str]:
     return [f"{mean(float(row['score']) for row in rows if int(row['seed']) == seed):.1f}" for seed in seeds]
 
 
-def short(row: Row) -> str:
-    """What a row is of, in a sentence that has said of what."""
-    return f"{row['intermediate']} → {row['target']}"
-
-
 def in_short(folder: Path, low: Sequence[Row], scales: Sequence[Row]) -> dict[str, str]:
     """The numbers of the first section: `low` are the pooled gains over low-resource languages, `scales` their differences."""
     judged = [row for row in low if row["claim"] != "refused"]
@@ -306,10 +306,10 @@ def in_short(folder: Path, low: Sequence[Row], scales: Sequence[Row]) -> dict[st
         "all_gains": named(everywhere, "gain"),
         "control": "; ".join(f"{points(row)} with {row['encoder']}" for row in control),
         "control_verdict": SEEN if any(row["claim"] == "gain" for row in control) else UNSEEN,
-        "scaling_answer": "There is no gain to ask that of." if not gains else "",
+        "scaling_answer": "There is no gain to ask that of." if not gains else "Each gain by itself:",
         "num_tested": str(len(scales) - verdicts.count("refused")),
         "num_inferior": str(verdicts.count("inferior")),
-        "inferior": "; ".join(f"{short(row)} {points(row)}" for row in scales if row["verdict"] == "inferior") or "none",
+        "inferior": "; ".join(f"{pair(row)} {points(row)}" for row in scales if row["verdict"] == "inferior") or "none",
         "num_equivalent": str(verdicts.count("equivalent")),
         "num_untold": str(verdicts.count("cannot tell")),
         "mnli": ", ".join(f"{mnli[seed]:.0f}" for seed in sorted(mnli)),
