@@ -31,12 +31,12 @@ WIDTH = 140
 LEAST = 3
 """Of a level, for a pooled claim."""
 WORDS = {"gain": "gain", "loss": "loss", "undecided": "cannot tell", "refused": "refused"}
-
-
 EXPECTED = {"xnli-dev": 6.7, "udpos": 3.5, "wikiann-dev": 3.5, "tydiqa-xquad": 8.6, "sib200": 8.4, "tatoeba": 6.3}
 """Points that the experiment's docstring expected a single language's runs to find, before they were made."""
 SEEN = "It is seen."
 UNSEEN = "After correction it is not seen, so *cannot tell* may hide gains of that size anywhere on this page."
+NOTHING = {"comparisons": "0", "gains": "0", "losses": "0"}
+"""What a rule claims where there is nothing to compare."""
 OURS, MEANS, BEST = "this report: two-way t, Holm", "mean against mean, no test", "best run against best run"
 
 TEMPLATE = """# Do English intermediate tasks help a small encoder in low-resource languages, and alike with 6 layers and with 12?
@@ -68,8 +68,8 @@ trainings as short as these, at these rates.
 **Why so little can be told.** Runs of an arm differ more than was expected. With 12 layers the five trainings on MNLI score
 {mnli} % on English dev, where guessing gives a third: the rates were chosen on 6 layers, and for some of these trainings they are too
 large. UD-POS after those five scores {after_mnli} over its languages (tags are scored as spans, as XTREME does, so a model that always says
-NOUN has almost nothing): what fails once fails in every target after it. An interval that has
-to allow for that is tens of points wide. Without the runs that collapsed, the {num_low} combinations are: {converged}.
+NOUN has almost nothing): what fails once fails in every target after it. An interval that has to allow for that is tens of points wide.
+Without the runs that collapsed, the {num_low} combinations are: {converged}.
 
 **What other reports would have said.** Comparing the means of the same runs without a test, {means_gains} of {comparisons} comparisons in
 single languages are gains and {means_losses} losses; comparing the best runs, {best_gains} and {best_losses}. With new seeds, new examples
@@ -259,11 +259,6 @@ def noise(gains: Sequence[Row]) -> list[str]:
     return lines
 
 
-def of_rule(folder: Path, rule: str, column: str) -> str:
-    """What the summary of practices says of one; 0 where there was nothing to compare."""
-    return next((row[column] for row in table(folder, "practices_summary") if row["practice"] == rule), "0")
-
-
 def practices(folder: Path) -> list[str]:
     """What other rules would have claimed of single languages."""
     lines = [
@@ -289,6 +284,8 @@ def in_short(folder: Path, low: Sequence[Row], scales: Sequence[Row]) -> dict[st
     everywhere = pooled(folder, "all")
     control = [row for row in everywhere if (row["intermediate"], row["target"]) == ("squad", "tydiqa-xquad")]
     mnli = trained(folder).get(("taxinli", "e5-small-12"), {})
+    rules = {row["practice"]: row for row in table(folder, "practices_summary")}
+    ours, by_means, by_best = (rules.get(rule, NOTHING) for rule in (OURS, MEANS, BEST))
     verdicts = [row["verdict"] for row in scales]
     alone = means(row for row in table(folder, "scores") if (row["target"], row["intermediate"]) == ("tatoeba", NONE))
     gains = sum(row["claim"] == "gain" for row in low)
@@ -315,30 +312,24 @@ def in_short(folder: Path, low: Sequence[Row], scales: Sequence[Row]) -> dict[st
         "mnli": ", ".join(f"{mnli[seed]:.0f}" for seed in sorted(mnli)),
         "after_mnli": ", ".join(after_mnli(folder)),
         "converged": counted(pooled(folder, "low", policy="converged")),
-        "comparisons": of_rule(folder, MEANS, "comparisons"),
-        "means_gains": of_rule(folder, MEANS, "gains"),
-        "means_losses": of_rule(folder, MEANS, "losses"),
-        "best_gains": of_rule(folder, BEST, "gains"),
-        "best_losses": of_rule(folder, BEST, "losses"),
-        "our_gains": of_rule(folder, OURS, "gains"),
-        "our_losses": of_rule(folder, OURS, "losses"),
+        "comparisons": by_means["comparisons"],
+        "means_gains": by_means["gains"],
+        "means_losses": by_means["losses"],
+        "best_gains": by_best["gains"],
+        "best_losses": by_best["losses"],
+        "our_gains": ours["gains"],
+        "our_losses": ours["losses"],
     }
 
 
 def wrapped(page: str) -> str:
     """The page with its sentences in lines of one width; tables and headings stay."""
-    lines: list[str] = []
-    for line in page.splitlines():
-        prose = line and line[0] not in "#|"
-        if prose and lines and lines[-1] and lines[-1][0] not in "#|" and not re.match(r"- |\d\. ", line):
-            lines[-1] += " " + line.strip()
-        else:
-            lines.append(line)
-    indents = [" " * len(found[0]) if (found := re.match(r"- |\d\. ", line)) else "" for line in lines]
-    return "".join(
-        (line if not line or line[0] in "#|" else textwrap.fill(line, WIDTH, subsequent_indent=indent, break_on_hyphens=False)) + "\n"
-        for line, indent in zip(lines, indents, strict=True)
-    )
+    joined = re.sub(r"(?<=\S)\n *(?=[^\s#|])(?!- |\d\. )", " ", page)
+    lines = []
+    for line in joined.splitlines():
+        indent = " " * len(re.match(r"(- |\d\. )?", line)[0])
+        lines.append(line if line[:1] in "#|" else textwrap.fill(line, WIDTH, subsequent_indent=indent, break_on_hyphens=False))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def text(folder: Path) -> str:

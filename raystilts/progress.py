@@ -28,10 +28,11 @@ class Progress:
         self.started = time.monotonic()
         self.num_left: Counter[tuple[str, ...]] = Counter(kind_of(schedule.plan, key) for key in schedule.jobs)
         self.num_settled = 0
-        done, read = schedule.store.done(), Counter[tuple[str, ...]]()
+        to_run = {stage for stages in schedule.jobs.values() for stage in stages}
+        read = Counter[tuple[str, ...]]()
         for key, stages in jobs(schedule.plan, ()).items():  # a sweep that goes on knows how long jobs took before
             kind = kind_of(schedule.plan, key)
-            if self.num_left[kind] and read[kind] < ENOUGH and done.issuperset(stages):
+            if self.num_left[kind] and read[kind] < ENOUGH and to_run.isdisjoint(stages):
                 read[kind] += 1
                 self._took(kind, sum(schedule.store.record(stage)["seconds"] for stage in stages))
 
